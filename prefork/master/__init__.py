@@ -1,8 +1,27 @@
-"""The thin shell around the pool. One thread, one loop, one wait; it never runs app code.
+"""The master: one process per app. It waits for events, asks the pool, and carries out its orders.
 
-master.py      wait, gather facts, ask the pool, carry out orders
-generation.py  what one generation is made of: settings, listeners, identity
-children.py     the fork, and the children with their pipes and rows
-auxiliary.py   a process beside the workers, and its successors: log writer, watcher, status server
-process_titles.py      process titles
+The master has one thread and one loop with one wait. It never runs code of the app.
+
+    autoscale.py            one reading a second, and the request that follows from it
+    autoscale_readings.py   the readings: pool, accept queues, scoreboard, kernel
+    auxiliary.py            a process beside the workers, and its successors
+    child_setup.py          what a new child closes, and how it starts its work
+    children.py             the worker processes: spawned, signalled, read and reaped
+    control_server.py       the control socket: verbs, goals and events
+    file_watch.py           the file watcher (--watch) as the master sees it
+    generation.py           the settings of a start or reload, resolved on this machine
+    master.py               the loop: signals, facts, orders, reload, end
+    master_logs.py          the logs of the master and of its workers
+    memory_limit.py         the memory limit (--max-memory)
+    output_pipes.py         the pipes for the output of workers, and the log writer
+    planned_restarts.py     restarts by the clock, by changed files, by memory
+    process_titles.py       the titles of all processes
+    programs.py             workers that are programs
+    ready_messages.py       facts from the messages of workers
+    registration.py         the entry in the list of apps
+    restart_schedule.py     when --cron is due
+    scoreboard_writer.py    the master's part of the scoreboard
+    status_process.py       the status server as the master sees it
+    status_report.py        the report for prefork show and plan
+    stderr_relay.py         the stderr of a program, and its last lines
 """

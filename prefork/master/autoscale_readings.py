@@ -1,4 +1,10 @@
-"""What the scaler reads: of the pool, the queues, the workers' rows and the kernel."""
+"""The readings of the autoscaler: from the pool, the accept queues, the scoreboard and the kernel.
+
+Design
+------
+- **The scheduler's statistics tell whether workers sleep or compute** (``unix/cpu_usage.py``): time
+  on a core, and time ready to run without one. See ``pool/scaling.py`` for the reason.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,37 +14,37 @@ from prefork.master.children import Children
 from prefork.master.generation import Generations
 from prefork.pool import MasterState, Pool
 from prefork.pool.scaling import Reading
-from prefork.pool.workers import FRESH, Worker
+from prefork.pool.workers import STARTING_STATES, Worker
 from prefork.unix import memory
 from prefork.unix.accept_queue import accept_queue_length
 from prefork.unix.cores import usable_cores
 from prefork.unix.cpu_usage import CoreUsage, ProcessCpuShares
 from prefork.unix.memory_footprint import proportional_size, resident_size
 
-MEASURE_AGAIN = 10
-"""Looks after which the size of one worker is measured anew."""
+MEASURE_EVERY = 10
+"""Readings after which the memory of one worker is measured anew."""
 
 
 class AutoscaleReadings:
-    """Remembers the last one, because most numbers are of the time in between."""
+    """Takes readings; remembers the last one, because most figures are of the time in between."""
 
-    def __init__(self, pool: Pool, nursery: Children, generations: Generations) -> None:
+    def __init__(self, pool: Pool, children: Children, generations: Generations) -> None:
         self._pool = pool
-        self._nursery = nursery
+        self._children = children
         self._generations = generations
-        self._told = WorkerLoadSampler()
+        self._load_sampler = WorkerLoadSampler()
         self._cores = CoreUsage()
         self._shares = ProcessCpuShares()
         self._sizes: dict[int, int] = {}
-        self._turn = 0
+        self._looks = 0
 
     def take(self, now: float) -> Reading | None:
-        """At monotonic time ``now``; None: nobody has served since the last one."""
+        """Return a reading at monotonic time ``now``; None: no worker served since the last."""
         pool = self._pool
         ready = pool.workers.ready()
         served = {worker.slot for worker in ready}
         rows = self._rows(ready)
-        busy, lag, wait = self._told.sample(rows, now)
+        busy, lag, wait = self._load_sampler.sample(rows, now)
         shares = self._shares.measure([worker.pid for worker in ready], now).values()
         cpu = self._cores.measure(now)
         if not shares:
@@ -49,7 +55,7 @@ class AutoscaleReadings:
         return Reading(
             target=pool.target,
             ready=len(ready),
-            booting=sum(w.state in FRESH and w.slot not in served for w in pool.workers),
+            booting=sum(w.state in STARTING_STATES and w.slot not in served for w in pool.workers),
             queue=sum(accept_queue_length(listener.socket) for listener in listeners),
             wait=wait,
             busy=busy,
@@ -60,34 +66,41 @@ class AutoscaleReadings:
             cores=usable_cores(),
             free=free,
             total=total,
-            each=self._size(ready),
+            each=self._measure_size(ready),
             rolling=self._is_rolling(),
-            failing=any(self._fails(slot) for slot in range(pool.target) if slot not in served),
+            failing=any(
+                self._is_failing(slot) for slot in range(pool.target) if slot not in served
+            ),
             occupied=next_to_leave["in_flight"] > 0,
             working=next_to_leave["working"] > 0,
         )
 
     def _rows(self, ready: list[Worker]) -> dict[int, dict[str, Any]]:
-        nurslings = [self._nursery.get(worker.id) for worker in ready]
-        return {each.worker: each.row.read() for each in nurslings if each is not None}
+        """Return the rows of the scoreboard of these workers, by serial number."""
+        processes = [self._children.get(worker.id) for worker in ready]
+        return {each.worker: each.row.read() for each in processes if each is not None}
 
-    def _fails(self, slot: int) -> bool:
+    def _is_failing(self, slot: int) -> bool:
+        """Whether workers of this slot failed and are tried again."""
         budget = self._pool.workers.budget(slot)
-        return budget.failures > 0 and not budget.closed
+        return budget.failures > 0 and not budget.is_closed
 
     def _is_rolling(self) -> bool:
-        """Also while a failed reload is being undone."""
+        """Whether a reload goes on, or a failed one is being rolled back."""
         newest = self._pool.plan.generation
-        outdated = any(w.generation != newest for w in self._pool.workers.staying())
+        outdated = any(w.generation != newest for w in self._pool.workers.serving_or_starting())
         return outdated or self._pool.state is MasterState.RELOADING
 
-    def _size(self, ready: list[Worker]) -> int:
-        """What a worker takes, on average. Measured now and then: a large one costs many ms."""
+    def _measure_size(self, ready: list[Worker]) -> int:
+        """Return the mean memory of a worker in bytes.
+
+        One worker is measured per reading at most, because PSS of a large one takes many ms.
+        """
         pids = [worker.pid for worker in ready]
         new = [pid for pid in pids if pid not in self._sizes]
-        self._turn += 1
-        if not new and self._turn % MEASURE_AGAIN == 0:
-            new = [pids[self._turn // MEASURE_AGAIN % len(pids)]]
+        self._looks += 1
+        if not new and self._looks % MEASURE_EVERY == 0:
+            new = [pids[self._looks // MEASURE_EVERY % len(pids)]]
         for pid in new[:1]:
             pss = proportional_size(pid)
             self._sizes[pid] = resident_size(pid) if pss is None else pss
@@ -96,19 +109,21 @@ class AutoscaleReadings:
 
 
 class WorkerLoadSampler:
-    """What workers tell of themselves, from one look to the next."""
+    """Computes load figures from the counters in the workers' rows, from one sample to the next."""
 
     def __init__(self) -> None:
-        self._then = 0.0
+        self._sampled_at = 0.0
         self._before: dict[int, tuple[float, float, int]] = {}
 
     def sample(
         self, rows: dict[int, dict[str, Any]], now: float
     ) -> tuple[float | None, float, float]:
-        """The mean busy share (None: nobody ever told one), how late the mean loop is, and how long
-        the mean connection waited to be accepted.
+        """Return the mean busy share, lateness of the event loops, and wait of a connection.
 
-        A worker that is held up cannot tell so before it goes on: it is busy since its tick is due.
+        The share is None if no worker counts it; lateness and wait are in seconds.
+
+        ``rows``: the rows of the serving workers. A worker whose loop is blocked cannot write its
+        row, so it counts as busy since its heartbeat was due.
         """
         held = {worker: _overdue(row, now) for worker, row in rows.items()}
         seen = {
@@ -116,18 +131,21 @@ class WorkerLoadSampler:
             for worker, row in rows.items()
         }
         known = [(self._before[worker], seen[worker]) for worker in seen if worker in self._before]
-        span, self._then, self._before = now - self._then, now, seen
+        span, self._sampled_at, self._before = now - self._sampled_at, now, seen
         lag = _mean(max(row["lag"], held[worker]) for worker, row in rows.items())
         waited = sum(after[1] - before[1] for before, after in known)
-        asked = sum(after[2] - before[2] for before, after in known)
+        accepted = sum(after[2] - before[2] for before, after in known)
         busy = None
         if any(row["busy"] for row in rows.values()):
             busy = min(1.0, _mean(max(0.0, after[0] - before[0]) / span for before, after in known))
-        return busy, lag, waited / asked if asked else 0.0
+        return busy, lag, waited / accepted if accepted else 0.0
 
 
 def _overdue(row: dict[str, Any], now: float) -> float:
-    """Seconds since the worker should have beaten; one that is idle has planned that for later."""
+    """Return the seconds since the heartbeat of the worker was due.
+
+    An idle worker beats more rarely, and wrote into its row when its next heartbeat is due.
+    """
     return max(0.0, now - max(float(row["beat"]) + TICK_PERIOD, float(row["due"])))
 
 

@@ -1,16 +1,25 @@
-"""An auxiliary process: one that works for the master beside the workers, and its successors.
+"""A process that works for the master beside the workers: spawned, read, reaped and replaced.
 
-The log writer, the watcher and the status server are such: forked with a channel to the master,
-heard while they live, noticed when they die, replaced. The master's signals mean nothing to them,
-because they may come to the whole process group. Who dies young makes its successor pause, longer
-each time.
+The log writer, the watcher and the status server are such processes. The master forks them with a
+channel, reads their messages, notices their death by their pidfd, and replaces them. They ignore
+the signals of the master, because a terminal sends those to the whole process group. A process that
+dies within a second makes its successor pause, longer each time.
 
-What such a process says is hostile input, because it may have been taken over: the first message
-that makes no sense, or raises anything else in the master, is the last that is heard of it. It is
-killed, and its death is logged with the reason and makes room for another, like any death.
+Messages of such a process are hostile input, because it may have been taken over. The first invalid
+message, or one that raises any other exception in the master, is the last that the master reads.
+The process is killed, and its death is logged with the reason and handled like any death.
 
-What differs is the owner's: which channel it is and what is said there, where the pause passes (in
-the new process or before it is forked), what is logged, and how the last one is ended.
+Design
+------
+- **One class for three kinds of processes.** Their owners differ in the channel and its messages,
+  in the log text, in where the pause passes, and in how the last process ends.
+- **The pause passes in the new log writer and the new status server,** because they hold the pipes
+  and the sockets meanwhile. The pause of the watcher passes in the master, because a reload may
+  bring other settings.
+- **At the end** the master waits for the log writer, tells the status server to leave, and kills
+  the watcher.
+- **The first invalid message is the last.** A log writer, a status server or a watcher is killed
+  and replaced at once; a worker is replaced like a worn one (see ``ready_messages.py``).
 """
 
 import os
@@ -23,17 +32,18 @@ from prefork.errors import MachineError
 from prefork.unix.poller import Poller
 from prefork.unix.process import Child, fork, unblock_signals
 
-SOON = 1.0
-"""Seconds; one that dies younger has its successor pause, and what the machine does not allow is
-tried again after as many."""
+MIN_LIFETIME = 1.0
+"""Seconds. The successor of a process that dies younger pauses; a fork that the machine refuses is
+tried again after as many seconds."""
 
-SHORTEST_PAUSE = 0.1
+MIN_PAUSE = 0.1
+"""Seconds of the first pause."""
 
-LAST_MOMENT = 0.02
-"""Seconds from the end of a channel to that of its process, if it ends. The master waits for them,
-once in the life of such a process."""
+EXIT_GRACE = 0.02
+"""Seconds from the end of a channel to the exit of its process, if it exits by itself. The master
+waits for them, once in the life of such a process."""
 
-_MASTERS_BUSINESS = (
+_MASTER_SIGNALS = (
     signal.SIGHUP,
     signal.SIGINT,
     signal.SIGQUIT,
@@ -47,181 +57,195 @@ _MASTERS_BUSINESS = (
 
 
 class AuxiliaryChannel(Protocol):
-    """An end of what ties the process to the master; readable when something came."""
+    """One end of the channel between the process and the master, readable when a message came."""
 
     def fileno(self) -> int:
-        """For whoever waits."""
+        """Return the descriptor to poll."""
 
     def close(self) -> None:
-        """In a child, for its copy."""
+        """Close a copy, in a child of the master."""
 
-    def hang_up(self, waiter: Poller) -> None:
-        """In the master, for good, and without ever waiting."""
+    def hang_up(self, poller: Poller, /) -> None:
+        """Close the master's end for good, without ever blocking."""
 
 
 C = TypeVar("C", bound=AuxiliaryChannel)
 
 
 class AuxiliaryProcess(Generic[C]):
-    """One kind, at most one process at a time. ``hear`` reads what it said on its channel, and
-    raises EOFError when that was closed, ValueError for what makes no sense; ``on_death`` is told
-    who died and of what, ``on_failure`` why there could be none."""
+    """One kind of auxiliary process, of which at most one runs at a time.
+
+    ``name``: for log texts. ``max_pause``: the longest pause in seconds before a successor works.
+    ``read``: reads the messages on the channel; it raises EOFError when the channel was closed, and
+    ValueError for an invalid message.
+    ``on_death``: called with a text when the process died. ``on_failure``: called with a text when
+    none could be spawned.
+    ``channel``: the master's end, or None. ``due_at``: monotonic time before which none is spawned.
+    """
 
     def __init__(
         self,
         name: str,
-        waiter: Poller,
-        longest_pause: float,
-        hear: Callable[[C], None],
+        poller: Poller,
+        max_pause: float,
+        read: Callable[[C], None],
         on_death: Callable[[str], None],
         on_failure: Callable[[str], None],
     ) -> None:
         self._name = name
-        self._waiter = waiter
-        self._longest_pause = longest_pause
-        self._hear = hear
+        self._poller = poller
+        self._max_pause = max_pause
+        self._read_message = read
         self._on_death = on_death
         self._on_failure = on_failure
         self._child: Child | None = None
-        self._is_deaf = False
-        """Nothing more is heard of the one that there is …"""
+        self._is_ignored = False
+        """The channel of the present process is not read any more."""
         self._fault = ""
-        """… for this reason; empty: it closed its channel."""
+        """The error that its last message raised; empty: it closed its channel."""
         self.channel: C | None = None
-        """The master's end, while there is a process."""
-        self.due = 0.0
-        """When the next one may be forked, while there is none."""
+        self.due_at = 0.0
         self._pause = 0.0
-        self._put_off = False
-        self._born = self._rested = 0.0
+        self._is_delayed = False
+        self._spawned_at = self._paused_for = 0.0
 
     def __bool__(self) -> bool:
-        """Whether there is one, as far as we have noticed."""
+        """Whether a process runs, as far as the master has noticed."""
         return self._child is not None
 
-    # Its birth.
+    # Spawning.
 
-    def settle(self, bear: Callable[[], None]) -> None:
-        """Have one, by ``bear``, if it is due."""
-        if self._child is not None or time.monotonic() < self.due:
+    def ensure_running(self, spawn: Callable[[], None]) -> None:
+        """Call ``spawn`` if no process runs and the next one is due.
+
+        A MachineError is reported to ``on_failure``, and the next try is due a second later.
+        """
+        if self._child is not None or time.monotonic() < self.due_at:
             return
         try:
-            bear()
+            spawn()
         except MachineError as error:
-            self.due = time.monotonic() + SOON
+            self.due_at = time.monotonic() + MIN_LIFETIME
             self._on_failure(str(error))
 
-    def bear(self, ours: C, its: AuxiliaryChannel, live: Callable[[], int]) -> None:
-        """Fork the next one, which runs ``live()`` and has ``its`` end; the ends are taken from the
-        caller, also if it fails. Raises MachineError."""
+    def spawn(self, ours: C, theirs: AuxiliaryChannel, main: Callable[[], int]) -> None:
+        """Fork the next process, which runs ``main()`` and exits with its result.
 
-        def be() -> int:
+        ``ours`` and ``theirs``: the ends of the channel for the master and for the process. Both
+        belong to this object from now on, also if the fork fails. Raises MachineError.
+        """
+
+        def run() -> int:
             ours.close()
-            _ignore_masters_signals()
-            return live()
+            _ignore_master_signals()
+            return main()
 
         try:
-            child = fork(be)
+            child = fork(run)
         except BaseException:
             ours.close()
             raise
         finally:
-            its.close()
-        self._child, self.channel, self._born = child, ours, time.monotonic()
-        self._is_deaf, self._fault = False, ""
-        # A pause that did not pass before passes in it now, and makes it no older.
-        self._rested = 0.0 if self._put_off else self._pause
-        self._put_off = False
-        self._waiter.add_reader(ours.fileno(), lambda: self._listen(ours))
-        self._waiter.add_reader(child.pidfd, lambda: self._bury(child, ours))
+            theirs.close()
+        self._child, self.channel, self._spawned_at = child, ours, time.monotonic()
+        self._is_ignored, self._fault = False, ""
+        # A pause that did not pass in the master passes in the process now, which does not count
+        # as lifetime.
+        self._paused_for = 0.0 if self._is_delayed else self._pause
+        self._is_delayed = False
+        self._poller.add_reader(ours.fileno(), lambda: self._read(ours))
+        self._poller.add_reader(child.pidfd, lambda: self._reap(child, ours))
 
-    # Its pause.
+    # The pause.
 
-    def rest(self) -> None:
-        """In the process, before it works: the pause passes here, and it exists meanwhile."""
+    def sleep_pause(self) -> None:
+        """Sleep for the pause, in the new process before it works."""
         time.sleep(self._pause)
 
-    def put_off(self) -> None:
-        """In the master: the pause passes before the next one is forked."""
-        self._put_off = True
-        self.due = time.monotonic() + self._pause
+    def delay_next(self) -> None:
+        """Let the pause pass in the master, before the next process is forked."""
+        self._is_delayed = True
+        self.due_at = time.monotonic() + self._pause
 
     def lengthen_pause(self) -> None:
-        """It was in vain once more."""
-        self._pause = min(self._longest_pause, max(SHORTEST_PAUSE, self._pause * 2))
+        """Double the pause, up to the longest, after one more failure."""
+        self._pause = min(self._max_pause, max(MIN_PAUSE, self._pause * 2))
 
-    def forget_pause(self) -> None:
-        """The next one is another matter, and due at once."""
-        self._pause = self.due = 0.0
+    def reset_pause(self) -> None:
+        """Make the next process due at once and without a pause, because it has other settings."""
+        self._pause = self.due_at = 0.0
 
-    # Its life and death. What the waiter saw at one look may be over when we are told of it: then
-    # somebody else is in its place, or nobody.
+    # Life and death. A callback of the poller may come after the process was replaced in the same
+    # turn of the loop, so each callback checks that its process is still the present one.
 
-    def _listen(self, channel: C) -> None:
-        if channel is not self.channel or self._is_deaf:
+    def _read(self, channel: C) -> None:
+        if channel is not self.channel or self._is_ignored:
             return
         try:
-            self._hear(channel)
+            self._read_message(channel)
         except EOFError:
-            self._stop_hearing("")
-        except Exception as error:  # whatever it made us raise: it must not end the master
-            self._stop_hearing(f"{type(error).__name__}: {error}")
+            self._stop_reading("")
+        except Exception as error:  # hostile input must not end the master
+            self._stop_reading(f"{type(error).__name__}: {error}")
 
-    def _stop_hearing(self, fault: str) -> None:
-        """A process that only closed its channel is mostly about to die by itself, and then its
-        own exit code is to be seen; one that goes on would be of no use any more."""
-        assert self._child is not None, "it was heard"
-        assert self.channel is not None, "it was heard on it"
-        self._is_deaf, self._fault = True, fault
-        self._waiter.remove(self.channel.fileno())
-        if fault or not self._child.wait_for_exit(LAST_MOMENT):
+    def _stop_reading(self, fault: str) -> None:
+        """Read no more messages, and kill the process unless it exits by itself.
+
+        A process that only closed its channel is mostly about to exit, and its own exit code is
+        worth more than SIGKILL. One that goes on is of no use without a channel.
+        """
+        assert self._child is not None, "a message was read"
+        assert self.channel is not None, "a message was read on it"
+        self._is_ignored, self._fault = True, fault
+        self._poller.remove(self.channel.fileno())
+        if fault or not self._child.wait_for_exit(EXIT_GRACE):
             self.kill()
 
-    def _bury(self, child: Child, channel: C) -> None:
+    def _reap(self, child: Child, channel: C) -> None:
         if child is not self._child:
             return
-        self._listen(channel)  # its last words
-        death = self.let_go().reap()
-        if time.monotonic() - self._born < SOON + self._rested:
+        self._read(channel)  # messages that it sent before it died
+        death = self.detach().reap()
+        if time.monotonic() - self._spawned_at < MIN_LIFETIME + self._paused_for:
             self.lengthen_pause()
         else:
             self._pause = 0.0
-        self.due = 0.0
+        self.due_at = 0.0
         how = f"the {self._name} died ({death.signal or f'exit code {death.code}'})"
         if self._fault:
-            how = f"the {self._name} made no sense, and was killed ({self._fault})"
+            how = f"the {self._name} sent an invalid message and was killed ({self._fault})"
         self._on_death(how)
 
-    def let_go(self) -> Child:
-        """Nothing of the one that there is is heard any more; whoever asked for it reaps it."""
+    def detach(self) -> Child:
+        """Stop managing the present process and close its channel; the caller reaps it."""
         child, channel = self._child, self.channel
-        assert child is not None, "there is one"
-        assert channel is not None, "it was born with it"
+        assert child is not None, "a process runs"
+        assert channel is not None, "it was spawned with a channel"
         self._child = self.channel = None
-        if not self._is_deaf:
-            self._waiter.remove(channel.fileno())
-        self._waiter.remove(child.pidfd)
-        channel.hang_up(self._waiter)
+        if not self._is_ignored:
+            self._poller.remove(channel.fileno())
+        self._poller.remove(child.pidfd)
+        channel.hang_up(self._poller)
         return child
 
     def kill(self) -> None:
-        """It is noticed as any death is."""
+        """Send SIGKILL to the process; its death is noticed like any other."""
         if self._child is not None:
             self._child.send_signal(signal.SIGKILL)
 
     def knows_pid(self, pid: int) -> bool:
-        """Whether it is its."""
+        """Whether ``pid`` is the present process."""
         return self._child is not None and self._child.pid == pid
 
     def close_copy(self) -> None:
-        """In a child."""
+        """Close the copies of pidfd and channel, in a child of the master."""
         if self._child is not None:
             os.close(self._child.pidfd)
         if self.channel is not None:
             self.channel.close()
 
 
-def _ignore_masters_signals() -> None:
-    for signum in _MASTERS_BUSINESS:
+def _ignore_master_signals() -> None:
+    for signum in _MASTER_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
     unblock_signals()

@@ -1,4 +1,9 @@
-"""In a child of the master: what it lets go of, and what it becomes."""
+"""What a new child of the master does first: it closes what belongs to the master, and starts its
+work.
+
+Each child closes its copies of listeners, pipes and channels that belong to the master or to other
+children. A copy that stays open would keep a port in use, or hide the end of a pipe.
+"""
 
 import os
 from collections.abc import Callable
@@ -23,81 +28,94 @@ from prefork.worker.worker_context import WorkerContext
 
 
 class ChildSetup:
-    """``mine``: closes a child's copies of whatever belongs to the master alone."""
+    """Sets up children of the master, in the child.
+
+    ``copies``: functions that close a child's copies of what belongs to the master alone.
+    """
 
     def __init__(
         self,
         name: str,
-        waiter: Poller,
+        poller: Poller,
         log: Log,
         titles: ProcessTitles,
         logs: MasterLogs,
-        nursery: Children,
+        children: Children,
         generations: Generations,
     ) -> None:
         self._name = name
-        self._waiter = waiter
+        self._poller = poller
         self._log = log
         self._titles = titles
         self._logs = logs
-        self._nursery = nursery
+        self._children = children
         self._generations = generations
         self._queue = SharedQueue()
-        """Of all workers of all generations; the master keeps it open."""
-        self.mine: list[Callable[[], None]] = [nursery.leave_behind]
+        """The handoff queue of all workers of all generations; the master keeps it open."""
+        self.copies: list[Callable[[], None]] = [children.close_copy]
 
-    def close_what_strands(self) -> None:
-        """A worker died. Its siblings may be of another interface now, and go on with nothing that
-        was shared: whoever waits for that is better off when the connection ends."""
-        if self._nursery.strands() and self._queue.has_messages():
-            run_in_child(self._waiter, self._close_stranded)
+    def close_stranded_connections(self) -> None:
+        """Close the connections in the handoff queue if no worker is left that would take them.
 
-    def _close_stranded(self) -> None:
+        The workers that serve now may be of another interface (``main(listener)``, a program),
+        which takes none. A client that waits for an answer is better off when its connection ends.
+        """
+        if self._children.has_stranded_connections() and self._queue.has_messages():
+            run_in_child(self._poller, self._drop_shared_connections)
+
+    def _drop_shared_connections(self) -> None:
+        """Close what waits in the handoff queue, in a child, because closing may block."""
         if count := self._queue.discard_all():
             closed = pluralize(count, "connection")
             self._log.logger.warning("closed %s that no worker can go on with", closed)
 
-    def _let_go(self) -> None:
-        for close_copy in self.mine:
+    def _close_copies(self) -> None:
+        for close_copy in self.copies:
             close_copy()
 
-    def _step_aside(self, show_title: Callable[[], None]) -> None:
-        """Who serves nothing needs no listener either."""
-        self._let_go()
-        show_title()
+    def _enter_auxiliary(self, set_title: Callable[[], None]) -> None:
+        """Close what an auxiliary process does not need, also all listeners, and set its title."""
+        self._close_copies()
+        set_title()
         self._queue.close()
         self._generations.close_copies(but=())
 
-    def be_writer(self) -> None:
-        """Of the logs, whose pipes it needs."""
-        self._step_aside(self._titles.writer)
+    def enter_log_writer(self) -> None:
+        """Begin the log writer in its process. It keeps the output pipes of the workers."""
+        self._enter_auxiliary(self._titles.set_log_writer)
 
-    def be_watcher(self) -> None:
-        """Of files."""
-        self._step_aside(self._titles.watcher)
+    def enter_watcher(self) -> None:
+        """Begin the watcher of files in its process."""
+        self._enter_auxiliary(self._titles.set_watcher)
         self._logs.close_copy()
 
-    def be_status_server(self) -> None:
-        """Of this app."""
-        self._step_aside(self._titles.status_server)
+    def enter_status_process(self) -> None:
+        """Begin the status server in its process."""
+        self._enter_auxiliary(self._titles.set_status_process)
         self._logs.close_copy()
 
-    def be_worker(
+    def run_worker(
         self,
         order: orders.Spawn,
-        mouth: OutputPipes | None,
+        output: OutputPipes | None,
         starting: bool,
         ready_fd: int,
-        ask_fd: int,
+        stack_request_fd: int,
         row: Row,
-        hatch: ProgramPipes | None = None,
+        program_pipes: ProgramPipes | None = None,
     ) -> int:
-        """The whole life of a worker; its exit code."""
+        """Run a worker in its process, and return its exit code.
+
+        ``output``: the pipes for what it prints; None: it prints where the master does.
+        ``starting``: no worker has been ready yet. ``ready_fd``, ``stack_request_fd``: its ends of
+        the ready pipe and of the pipe on which the master asks for its stacks.
+        ``program_pipes``: if it is a program.
+        """
         generation = self._generations[order.generation]
-        self._let_go()
+        self._close_copies()
         self._logs.close_copy()
         self._generations.close_copies(but=generation.listeners)
-        logs = self._logs.in_worker(generation, order, mouth, starting)
+        logs = self._logs.make_worker_logs(generation, order, output, starting)
         return run_worker(
             WorkerContext(
                 info=WorkerInfo(order.slot, order.generation, self._name),
@@ -110,18 +128,18 @@ class ChildSetup:
                 tls=generation.tls,
                 handoff_queue=self._queue,
                 ready_fd=ready_fd,
-                stack_request_fd=ask_fd,
-                life_fd=self._nursery.life.reader,
+                stack_request_fd=stack_request_fd,
+                life_fd=self._children.life.reader,
                 row=row,
                 master_pid=os.getppid(),
                 log=self._log.logger,
                 log_fd=self._log.fd,
                 log_access=logs.log_access,
-                set_title=partial(self._titles.worker, order.slot, order.generation),
+                set_title=partial(self._titles.set_worker, order.slot, order.generation),
                 on_ready=logs.on_ready,
                 open_logs=logs.open,
                 reopen_logs=logs.reopen,
                 flush_logs=logs.flush,
-                program_pipes=hatch,
+                program_pipes=program_pipes,
             )
         )

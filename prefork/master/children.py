@@ -1,4 +1,9 @@
-"""The fork, and the children: each with its pidfd, its ready pipe and its scoreboard row."""
+"""The worker processes: spawned, signalled, read and reaped.
+
+Each has a pidfd, a ready pipe on which it reports to the master, a pipe on which the master asks
+for its stacks, and a row of the scoreboard. All share the life pipe, whose end of file tells a
+child that the master died.
+"""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -19,183 +24,203 @@ from prefork.wire.ready import InvalidMessage, ReadyDecoder, ReadyMessage
 from prefork.wire.scoreboard import WORKER_STATES
 from prefork.worker.monitor.stack_signal import DUMP_SIGNAL
 
-READY = WORKER_STATES.index("ready")
+READY_STATE = WORKER_STATES.index("ready")
 
-MOST_LAST_WORDS = 64
-"""Reads of a dead child's pipe, which a grandchild may go on filling."""
+MAX_FINAL_READS = 64
+"""Reads of the ready pipe after its child died, because a grandchild may go on filling it."""
 
 
 @dataclass(slots=True)
 class WorkerProcess:
-    """One child of ours. ``ready_fd`` is -1 once the child closed its end."""
+    """The process of one worker.
+
+    ``worker``: its serial number in the pool. ``ready_fd``: the master's end of the ready pipe; -1
+    after the child closed its end. ``stack_request_fd``: the pipe on which it is asked for its
+    stacks.
+    ``status_text``: a program's ``STATUS=`` message, for people.
+    """
 
     worker: int
     child: Child
     ready_fd: int
-    ask_fd: int
+    stack_request_fd: int
     row: Row
     decoder: ReadyDecoder = field(default_factory=ReadyDecoder)
-    says: str = ""
-    """What a program tells about itself, for people."""
+    status_text: str = ""
 
     def deadline(self) -> float:
-        """As the worker wrote it; 0: not yet."""
+        """Return the monotonic time by which its next heartbeat is due; 0: it wrote none yet."""
         return float(self.row.floats[DEADLINE])
 
 
 class Children:
-    """All children, by the pool's number. ``on_word`` and ``on_death`` are told what they do;
-    ``on_silence`` that one closed its ready pipe."""
+    """All worker processes by the serial number that the pool gave them.
+
+    ``on_message``: called with each message on a ready pipe. ``on_death``: called after a process
+    was reaped. ``on_ready_pipe_closed``: called when a process closed its ready pipe.
+    ``life``: the life pipe.
+    """
 
     def __init__(
         self,
-        waiter: Poller,
+        poller: Poller,
         scoreboard: Scoreboard,
-        on_word: Callable[[int, ReadyMessage | InvalidMessage], None],
+        on_message: Callable[[int, ReadyMessage | InvalidMessage], None],
         on_death: Callable[[int, ExitStatus], None],
     ) -> None:
-        self._waiter = waiter
-        self._on_word = on_word
+        self._poller = poller
+        self._on_message = on_message
         self._on_death = on_death
-        self.on_silence: Callable[[int], None] = lambda _worker: None
-        self._children: dict[int, WorkerProcess] = {}
+        self.on_ready_pipe_closed: Callable[[int], None] = lambda _worker: None
+        self._processes: dict[int, WorkerProcess] = {}
         self._scoreboard = scoreboard
         self.life = open_life_pipe()
 
     def __iter__(self) -> Iterator[WorkerProcess]:
-        return iter(list(self._children.values()))
+        return iter(list(self._processes.values()))
 
     def get(self, worker: int) -> WorkerProcess | None:
-        """None once it was reaped."""
-        return self._children.get(worker)
+        """Return the process of a worker; None after it was reaped."""
+        return self._processes.get(worker)
 
-    def strands(self) -> bool:
-        """Workers serve, and none of them goes on with connections that others shared."""
-        rows = [nursling.row for nursling in self]
-        serves = any(row.record[STATE] == READY for row in rows)
+    def has_stranded_connections(self) -> bool:
+        """Whether workers serve, but none of them takes connections from the handoff queue."""
+        rows = [process.row for process in self]
+        serves = any(row.record[STATE] == READY_STATE for row in rows)
         return serves and not any(row.counts[SHARES] for row in rows)
 
-    def deadlines(self) -> dict[int, float]:
-        """Of those that wrote one down, by the pool's number."""
-        deadlines = {nursling.worker: nursling.deadline() for nursling in self}
+    def heartbeat_deadlines(self) -> dict[int, float]:
+        """Return the heartbeat deadlines by serial number, without workers that wrote none yet."""
+        deadlines = {process.worker: process.deadline() for process in self}
         return {worker: at for worker, at in deadlines.items() if 0.0 < at < float("inf")}
 
-    def busy(self) -> frozenset[int]:
-        """Those whose app does work that it has marked, by the pool's number."""
+    def busy_workers(self) -> frozenset[int]:
+        """Return the serial numbers of the workers whose app is in ``prefork.busy()``."""
         return frozenset(each.worker for each in self if each.row.counts[WORKING])
 
     def knows_pid(self, pid: int) -> bool:
-        """Whether it is a child of ours that was not reaped."""
-        return any(nursling.child.pid == pid for nursling in self._children.values())
+        """Whether ``pid`` is a worker process that was not reaped."""
+        return any(process.child.pid == pid for process in self._processes.values())
 
-    def bear(self, worker: int, life: Callable[[int, int, Row], int]) -> int:
-        """Fork a child that runs ``life(ready_fd, ask_fd, row)``; its pid. Raises MachineError."""
-        pipe = open_ready_pipe()
+    def spawn(self, worker: int, main: Callable[[int, int, Row], int]) -> int:
+        """Fork a process that runs ``main`` and exits with its result; return its pid.
+
+        ``main`` gets the child's end of the ready pipe, its end of the pipe for stack requests, and
+        its row. Raises MachineError.
+        """
+        ready = open_ready_pipe()
         try:
-            ask = open_stack_request_pipe()
+            requests = open_stack_request_pipe()
         except MachineError:
-            pipe.close()
+            ready.close()
             raise
         row = self._scoreboard.acquire_row(worker)
 
-        def begin() -> int:
-            os.close(pipe.reader)
-            os.close(ask.writer)
-            return life(pipe.writer, ask.reader, row)
+        def run() -> int:
+            os.close(ready.reader)
+            os.close(requests.writer)
+            return main(ready.writer, requests.reader, row)
 
         try:
-            child = fork(begin)
+            child = fork(run)
         except BaseException:
-            pipe.close()
-            ask.close()
+            ready.close()
+            requests.close()
             self._scoreboard.release_row(row)
             raise
-        os.close(pipe.writer)
-        os.close(ask.reader)
-        nursling = WorkerProcess(worker, child, pipe.reader, ask.writer, row)
-        self._children[worker] = nursling
-        self._waiter.add_reader(pipe.reader, lambda: self._hear(nursling))
-        self._waiter.add_reader(child.pidfd, lambda: self._bury(nursling))
+        os.close(ready.writer)
+        os.close(requests.reader)
+        process = WorkerProcess(worker, child, ready.reader, requests.writer, row)
+        self._processes[worker] = process
+        self._poller.add_reader(ready.reader, lambda: self._read_once(process))
+        self._poller.add_reader(child.pidfd, lambda: self._reap(process))
         return child.pid
 
-    def send(self, worker: int, signum: int) -> None:
-        """Signal it; one that is gone hears nothing."""
-        if (nursling := self._children.get(worker)) is not None:
-            nursling.child.send_signal(signum)
+    def send_signal(self, worker: int, signum: int) -> None:
+        """Send a signal to the process of a worker, unless it was reaped."""
+        if (process := self._processes.get(worker)) is not None:
+            process.child.send_signal(signum)
 
-    def send_all(self, workers: Iterable[int], signum: int) -> None:
-        """Signal several."""
+    def send_signal_to_all(self, workers: Iterable[int], signum: int) -> None:
+        """Send a signal to the processes of several workers."""
         for worker in workers:
-            self.send(worker, signum)
+            self.send_signal(worker, signum)
 
-    def dump(self, worker: int, by_force: bool) -> None:
-        """Have it tell what it is at; by force without its interpreter. A worker that is gone hears
-        nothing."""
+    def request_stacks(self, worker: int, by_force: bool) -> None:
+        """Ask a worker to log its requests and stacks, unless it was reaped.
+
+        ``by_force``: by a signal on which its faulthandler dumps the stacks, in C.
+        """
         if by_force:
-            self.send(worker, DUMP_SIGNAL)
-        elif (nursling := self._children.get(worker)) is not None:
-            write_available(nursling.ask_fd, b"?")
+            self.send_signal(worker, DUMP_SIGNAL)
+        elif (process := self._processes.get(worker)) is not None:
+            write_available(process.stack_request_fd, b"?")
 
-    def tell_end(self, worker: int) -> None:
-        """Before it is asked to leave: nobody takes over from it."""
-        if (nursling := self._children.get(worker)) is not None:
-            self._scoreboard.set_row_fields(nursling.row, ends=1)
+    def mark_ending(self, worker: int) -> None:
+        """Note in the row of a worker that no other worker takes over from it.
 
-    def leave_behind(self) -> None:
-        """In a child: close what belongs to the master and to the siblings.
+        The master does so before it signals, because the worker cannot tell a reload from a stop:
+        it closes WebSockets with 1012 in the first case and with 1001 in the second.
+        """
+        if (process := self._processes.get(worker)) is not None:
+            self._scoreboard.set_row_fields(process.row, ends=1)
 
-        A write end of the life pipe that stayed open here would hide the master's death.
+    def close_copy(self) -> None:
+        """Close what belongs to the master and to other workers, in a child.
+
+        A write end of the life pipe that stayed open there would hide the master's death.
         """
         os.close(self.life.writer)
         self._scoreboard.close_copy()
-        for nursling in self._children.values():
-            os.close(nursling.child.pidfd)
-            os.close(nursling.ask_fd)
-            if nursling.ready_fd >= 0:
-                os.close(nursling.ready_fd)
+        for process in self._processes.values():
+            os.close(process.child.pidfd)
+            os.close(process.stack_request_fd)
+            if process.ready_fd >= 0:
+                os.close(process.ready_fd)
 
-    def _hear(self, nursling: WorkerProcess) -> bool:
-        """One read, so that no child can hold the master up; whether there may be more.
+    def _read_once(self, process: WorkerProcess) -> bool:
+        """Read the ready pipe once, and return whether there may be more to read.
 
-        Whatever the child makes us raise counts as nonsense of its, and must not end the master.
+        One read per turn of the loop, so that no child can keep the master busy. An exception that
+        the message of a child raises counts as an invalid message and must not end the master.
         """
         try:
-            return self._read(nursling)
+            return self._read_ready_pipe(process)
         except Exception as error:
-            self._hang_up(nursling)
-            self._on_word(nursling.worker, InvalidMessage(f"{type(error).__name__}: {error}"))
+            self._close_ready_pipe(process)
+            self._on_message(process.worker, InvalidMessage(f"{type(error).__name__}: {error}"))
             return False
 
-    def _read(self, nursling: WorkerProcess) -> bool:
-        data = read_available(nursling.ready_fd) if nursling.ready_fd >= 0 else None
+    def _read_ready_pipe(self, process: WorkerProcess) -> bool:
+        data = read_available(process.ready_fd) if process.ready_fd >= 0 else None
         if data is None:
             return False
         if not data:
-            self._hang_up(nursling)
-            self.on_silence(nursling.worker)
+            self._close_ready_pipe(process)
+            self.on_ready_pipe_closed(process.worker)
             return False
-        for word in nursling.decoder.feed(data):
-            self._on_word(nursling.worker, word)
-            if isinstance(word, InvalidMessage):
-                self._hang_up(nursling)
-        return nursling.ready_fd >= 0
+        for message in process.decoder.feed(data):
+            self._on_message(process.worker, message)
+            if isinstance(message, InvalidMessage):
+                self._close_ready_pipe(process)
+        return process.ready_fd >= 0
 
-    def _hang_up(self, nursling: WorkerProcess) -> None:
-        if nursling.ready_fd < 0:
+    def _close_ready_pipe(self, process: WorkerProcess) -> None:
+        if process.ready_fd < 0:
             return
-        self._waiter.remove(nursling.ready_fd)
-        os.close(nursling.ready_fd)
-        nursling.ready_fd = -1
+        self._poller.remove(process.ready_fd)
+        os.close(process.ready_fd)
+        process.ready_fd = -1
 
-    def _bury(self, nursling: WorkerProcess) -> None:
-        """Its last words first, then its death."""
-        for _ in range(MOST_LAST_WORDS):
-            if not self._hear(nursling):
+    def _reap(self, process: WorkerProcess) -> None:
+        """Read its last messages, reap it, and report its death."""
+        for _ in range(MAX_FINAL_READS):
+            if not self._read_once(process):
                 break
-        self._waiter.remove(nursling.child.pidfd)
-        death = nursling.child.reap()
-        self._hang_up(nursling)  # if a grandchild holds the other end
-        os.close(nursling.ask_fd)
-        del self._children[nursling.worker]
-        self._scoreboard.release_row(nursling.row)
-        self._on_death(nursling.worker, death)
+        self._poller.remove(process.child.pidfd)
+        death = process.child.reap()
+        self._close_ready_pipe(process)  # in case a grandchild holds the other end
+        os.close(process.stack_request_fd)
+        del self._processes[process.worker]
+        self._scoreboard.release_row(process.row)
+        self._on_death(process.worker, death)

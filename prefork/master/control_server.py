@@ -1,8 +1,8 @@
-"""The master's side of the control socket: who asks what, and who waits for which goal.
+"""The control socket: clients ask for verbs, wait for goals and follow events.
 
-Nobody here may hold the master up: a client that floods, stalls or talks nonsense is told so and
-dropped. A verb that changes something only changes what is desired; its client waits here until
-the pool says how it ended, and hears on the way what happens.
+No client may keep the master busy: one that floods the socket, stalls or sends an invalid request
+gets an error and is disconnected. A verb that changes something changes only the desired state. Its
+client stays connected until the goal of the verb has a verdict, and gets all events meanwhile.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from prefork.config import Config
 from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.master.master_logs import MasterLogs
 from prefork.master.registration import Registration
-from prefork.master.status_report import plan
+from prefork.master.status_report import describe_plan
 from prefork.pool import Pool, orders
 from prefork.pool.goals import (
     Failed,
@@ -39,206 +39,222 @@ from prefork.unix.poller import Poller
 from prefork.unix.signals import signal_number
 from prefork.wire import control as wire
 
-MOST_CLIENTS = 64
-"""Half of them for those who only look, so that they cannot keep the owner out."""
-MOST_DEATHS = 100
-"""So many are remembered for ``why``."""
+MAX_CLIENTS = 64
+"""Clients at a time. Clients that may change nothing get half of them, so that they cannot keep the
+owner out."""
 
-MOST_RECYCLED = 20
-"""And so many workers that were worn: where they are many, they must not displace a crash."""
+MAX_DEATHS = 100
+"""Unplanned deaths that are remembered for ``why``."""
 
-WRITER_PATIENCE = 30.0
-"""Seconds in which the log writer does what it is asked, or its client is told that it does not."""
+MAX_RECYCLED = 20
+"""Recycled workers that are remembered for ``why``. They have a list of their own, because many of
+them must not displace a crash."""
 
-PLANNED = {Cause.RECYCLE, Cause.SCALE, Cause.RELOAD, Cause.STOP}
+LOG_WRITER_TIMEOUT = 30.0
+"""Seconds after which the client of an order to the log writer gets an error."""
+
+PLANNED_CAUSES = {Cause.RECYCLE, Cause.SCALE, Cause.RELOAD, Cause.STOP}
+"""Causes of a death that the master ordered."""
 
 
 class MasterActions(Protocol):
-    """What the master does for a verb."""
+    """The actions of the master that verbs use."""
 
     @property
     def config(self) -> Config:
         """The settings in force."""
 
-    def reread(self) -> Config:
-        """Those of a reload now. Raises PreforkError."""
+    def read_settings(self) -> Config:
+        """Read the settings that a reload would bring now. Raises PreforkError."""
 
     def describe(self) -> Mapping[str, Any]:
-        """Everything about it that may be shown."""
+        """Return all that ``prefork show`` tells about this master."""
 
     def reload(self) -> int | str:
-        """The new generation's number, or why there will be none."""
+        """Request a reload; return the number of the new generation, or why it is refused."""
 
     def scale(self, workers: int) -> None:
-        """From now on so many."""
+        """Request this number of workers."""
 
     def stop(self, quick: bool) -> None:
-        """From now on none."""
+        """Request the stop of workers and master."""
 
     def signal(self, signum: int, slot: int | None) -> list[int]:
-        """To the workers, or to those of one slot; the pids of those who got it."""
+        """Send a signal to all workers, or to those of one slot; return their pids."""
 
     def hand_over(self) -> Sequence[Listener]:
-        """The listeners, which somebody else goes on with."""
+        """Return the listeners, which the next master goes on with, and keep their paths."""
 
-    def reopen(self) -> int | None:
-        """The logs; the number of what the log writer was asked."""
+    def reopen_logs(self) -> int | None:
+        """Reopen all logs; return the number of the order to the log writer, if there is one."""
 
 
 @dataclass(slots=True)
 class ControlSession:
-    """One client. ``may_change``: its owner, or root. ``goal``: it waits for that; ``follows``: it
-    hears all that happens. ``verbs``: what it may ask; None: all."""
+    """One client of the control socket.
 
-    peer: ControlConnection
+    ``may_change``: the client is the owner of the app or root. ``verbs``: the verbs that it may ask
+    for; None: all. ``goal``: the goal that it waits for. ``follows_events``: it gets all events.
+    """
+
+    connection: ControlConnection
     may_change: bool
     verbs: Collection[str] | None = None
     lines: wire.LineDecoder = field(default_factory=wire.LineDecoder)
     goal: Goal | None = None
-    follows: bool = False
+    follows_events: bool = False
 
 
 class ControlServer:
-    """All conversations of one master."""
+    """The control socket of one master and its sessions.
+
+    ``restarts``: by slot, how often its worker failed and was replaced.
+    """
 
     def __init__(
         self,
-        place: Registration,
-        waiter: Poller,
+        registration: Registration,
+        poller: Poller,
         pool: Pool,
-        asked: MasterActions,
+        master: MasterActions,
         logs: MasterLogs,
         clock: Callable[[], float],
     ) -> None:
-        self._socket = place.socket
-        self._group = place.group
-        self._name = place.name
+        self._socket = registration.socket
+        self._group = registration.group
+        self._name = registration.name
         self._owner = describe_user(os.geteuid())
-        self._waiter = waiter
+        self._poller = poller
         self._pool = pool
-        self._asked = asked
+        self._master = master
         self._logs = logs
         self._logger = logs.logger
         self._clock = clock
-        self._talks: list[ControlSession] = []
-        self._deaths: deque[dict[str, Any]] = deque(maxlen=MOST_DEATHS)
-        self._recycled: deque[dict[str, Any]] = deque(maxlen=MOST_RECYCLED)
+        self._sessions: list[ControlSession] = []
+        self._deaths: deque[dict[str, Any]] = deque(maxlen=MAX_DEATHS)
+        self._recycled: deque[dict[str, Any]] = deque(maxlen=MAX_RECYCLED)
         self.restarts: Counter[int] = Counter()
-        """By slot: how often its worker failed and was replaced."""
-        waiter.add_reader(self._socket.fileno(), self._accept)
+        poller.add_reader(self._socket.fileno(), self._accept)
 
-    # Conversations.
+    # Sessions.
 
     def _accept(self) -> None:
-        peer = self._socket.accept()
-        if peer is None:
+        connection = self._socket.accept()
+        if connection is None:
             return
-        talk = ControlSession(peer, may_change=peer.is_owner)
-        if not talk.may_change and not (self._group is not None and peer.is_in_group(self._group)):
-            self._turn_away(peer, f"this app belongs to {self._owner}")
-        elif len(self._talks) >= (MOST_CLIENTS if talk.may_change else MOST_CLIENTS // 2):
-            self._turn_away(peer, "too many are talking to this master")
+        session = ControlSession(connection, may_change=connection.is_owner)
+        in_group = self._group is not None and connection.is_in_group(self._group)
+        if not (session.may_change or in_group):
+            self._reject(connection, f"this app belongs to {self._owner}")
+        elif len(self._sessions) >= (MAX_CLIENTS if session.may_change else MAX_CLIENTS // 2):
+            self._reject(connection, "too many are talking to this master")
         else:
-            self._begin(talk)
+            self._start_session(session)
 
-    def admit(self, peer: ControlConnection, verbs: Collection[str]) -> None:
-        """A client that the master itself has introduced, and what it may ask. There may be no
-        more of them than of those who only look."""
-        if len(self._talks) >= MOST_CLIENTS // 2:
-            self._turn_away(peer, "too many are talking to this master")
+    def add_session(self, connection: ControlConnection, verbs: Collection[str]) -> None:
+        """Begin a session for the status server, which may ask for these ``verbs`` only.
+
+        It counts like a client that may change nothing.
+        """
+        if len(self._sessions) >= MAX_CLIENTS // 2:
+            self._reject(connection, "too many are talking to this master")
         else:
-            self._begin(ControlSession(peer, may_change=True, verbs=verbs))
+            self._start_session(ControlSession(connection, may_change=True, verbs=verbs))
 
-    def _begin(self, talk: ControlSession) -> None:
-        self._talks.append(talk)
-        self._waiter.add_reader(talk.peer.fileno(), lambda: self._hear(talk))
+    def _start_session(self, session: ControlSession) -> None:
+        self._sessions.append(session)
+        self._poller.add_reader(session.connection.fileno(), lambda: self._read(session))
 
-    def _turn_away(self, peer: ControlConnection, why: str) -> None:
-        peer.send(wire.encode_error(why, UsageError.exit_code))
-        peer.hang_up(self._waiter)
+    def _reject(self, connection: ControlConnection, why: str) -> None:
+        connection.send(wire.encode_error(why, UsageError.exit_code))
+        connection.hang_up(self._poller)
 
-    def _hear(self, talk: ControlSession) -> None:
-        """Whatever a client says, and whatever we make of it, ends its own conversation at most."""
+    def _read(self, session: ControlSession) -> None:
+        """Read from a client and answer it. Any exception ends the session of this client only."""
         try:
-            data = talk.peer.read()
+            data = session.connection.read()
             if data == b"":
-                self._hang_up(talk)
+                self._close_session(session)
             if not data:
                 return
-            for line in talk.lines.feed(data):
-                if talk.goal is not None or talk.follows:
+            for line in session.lines.feed(data):
+                if session.goal is not None or session.follows_events:
                     raise UsageError("one connection carries one request")
-                self._answer(talk, self._permitted(talk, wire.decode_request(line)))
-                if talk not in self._talks:
+                self._answer(session, self._check_permission(session, wire.decode_request(line)))
+                if session not in self._sessions:
                     return
         except PreforkError as error:
-            self._end(talk, wire.encode_error(str(error), error.exit_code))
+            self._finish(session, wire.encode_error(str(error), error.exit_code))
         except Exception as error:
-            text = "a client of the control socket (pid %d, uid %d) asked for what we could not do"
-            self._logger.exception(text, talk.peer.pid, talk.peer.uid)
+            text = "a bug in prefork made a control request fail (client: pid %d, uid %d)"
+            self._logger.exception(text, session.connection.pid, session.connection.uid)
             text = f"this is a bug in prefork, please report it; see its log: {error!r}"
-            self._end(talk, wire.encode_error(text, PreforkError.exit_code))
+            self._finish(session, wire.encode_error(text, PreforkError.exit_code))
 
-    def _permitted(self, talk: ControlSession, request: wire.Request) -> wire.Request:
-        """Raises UsageError."""
+    def _check_permission(self, session: ControlSession, request: wire.Request) -> wire.Request:
+        """Return the request. Raises UsageError if this client may not ask for its verb."""
         verb = request.verb
-        if talk.verbs is not None and verb.name not in talk.verbs:
+        if session.verbs is not None and verb.name not in session.verbs:
             raise UsageError(f"{verb.name} is not for you to ask")
-        if verb.owner_only and not talk.may_change:
+        if verb.owner_only and not session.may_change:
             raise UsageError(f"{verb.name} is for {self._owner}, whose app this is; you may look")
         return request
 
-    def _end(self, talk: ControlSession, outcome: bytes, fds: Sequence[int] = ()) -> None:
-        talk.peer.send(outcome, fds)
-        self._hang_up(talk)
+    def _finish(self, session: ControlSession, outcome: bytes, fds: Sequence[int] = ()) -> None:
+        session.connection.send(outcome, fds)
+        self._close_session(session)
 
-    def _hang_up(self, talk: ControlSession) -> None:
-        if talk in self._talks:
-            self._talks.remove(talk)
-            self._waiter.remove(talk.peer.fileno())
-            talk.peer.hang_up(self._waiter)
+    def _close_session(self, session: ControlSession) -> None:
+        if session in self._sessions:
+            self._sessions.remove(session)
+            self._poller.remove(session.connection.fileno())
+            session.connection.hang_up(self._poller)
 
     # Verbs.
 
-    def _answer(self, talk: ControlSession, request: wire.Request) -> None:
-        """Raises UsageError."""
+    def _answer(self, session: ControlSession, request: wire.Request) -> None:
+        """Carry out a verb: begin its goal, or send its result at once. Raises PreforkError."""
         match request.verb.name:
             case "events":
-                talk.follows = True
+                session.follows_events = True
             case "wait":
-                self._refuse()
-                talk.goal = StableGoal(self._pool)
+                self._check_refused()
+                session.goal = StableGoal(self._pool)
             case "reload":
-                self._reload(talk)
+                self._reload(session)
             case "scale":
-                self._scale(talk, request.arguments["workers"])
+                self._scale(session, request.arguments["workers"])
             case "reopen":
-                talk.goal = LogWriterGoal(self._pool, self._logs, self._asked.reopen())
+                session.goal = LogWriterGoal(self._pool, self._logs, self._master.reopen_logs())
             case "rotate" | "flush" as what:
-                talk.goal = LogWriterGoal(self._pool, self._logs, self._logs.ask(what))
+                session.goal = LogWriterGoal(self._pool, self._logs, self._logs.order(what))
             case "stop":
-                talk.goal = StopGoal(self._pool)
-                self._asked.stop(quick=bool(request.arguments.get("quick")))
+                session.goal = StopGoal(self._pool)
+                self._master.stop(quick=bool(request.arguments.get("quick")))
             case "hand_over":
-                listeners = self._asked.hand_over()
+                listeners = self._master.hand_over()
                 fds = [listener.socket.fileno() for listener in listeners]
-                self._end(talk, wire.encode_result({"listeners": describe_sockets(listeners)}), fds)
+                self._finish(
+                    session, wire.encode_result({"listeners": describe_sockets(listeners)}), fds
+                )
             case name:
-                self._end(talk, wire.encode_result(self._at_once(name, request.arguments)))
+                self._finish(
+                    session, wire.encode_result(self._immediate_result(name, request.arguments))
+                )
         if request.arguments.get("no_wait"):
-            self._end(talk, wire.encode_result({"accepted": True}))
+            self._finish(session, wire.encode_result({"accepted": True}))
 
-    def _at_once(self, verb: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The result of a verb that has no goal to wait for. Raises PreforkError."""
+    def _immediate_result(self, verb: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Carry out a verb without a goal, and return its result. Raises PreforkError."""
         match verb:
             case "signal":
                 return {"pids": self._signal(**arguments)}
             case "show":
-                return self._asked.describe()
+                return self._master.describe()
             case "plan":
-                return plan(self._pool, self._asked.config, self._asked.reread())
+                return describe_plan(self._pool, self._master.config, self._master.read_settings())
             case "env":
-                return {"env": {**os.environ, **self._asked.config.env}}
+                return {"env": {**os.environ, **self._master.config.env}}
             case "why":
                 deaths = wire.fit_deaths([*self._deaths, *self._recycled])
                 return {"deaths": deaths, "failure": self._pool.failure}
@@ -248,123 +264,128 @@ class ControlServer:
                 self.restarts.clear()
         return {"name": self._name, "pid": os.getpid()}
 
-    def _reload(self, talk: ControlSession) -> None:
-        asked = self._asked.reload()
-        if isinstance(asked, str):
-            raise UsageError(asked)
-        talk.goal = ReloadGoal(self._pool, asked)
+    def _reload(self, session: ControlSession) -> None:
+        generation = self._master.reload()
+        if isinstance(generation, str):
+            raise UsageError(generation)  # the reason of the refusal
+        session.goal = ReloadGoal(self._pool, generation)
 
-    def _scale(self, talk: ControlSession, workers: object) -> None:
-        # By the plan: a pool that was drained wants no worker now, but has a number all the same.
-        asked = wire.parse_target(workers, self._pool.plan.target)
-        self._refuse(asked)
-        self._asked.scale(asked)
-        talk.goal = ScaleGoal(self._pool, asked)
+    def _scale(self, session: ControlSession, workers: object) -> None:
+        # Relative to the plan, not to ``target``: a drained pool has target 0 but keeps its number.
+        target = wire.parse_target(workers, self._pool.plan.target)
+        self._check_refused(target)
+        self._master.scale(target)
+        session.goal = ScaleGoal(self._pool, target)
 
-    def _refuse(self, workers: int | None = None) -> None:
-        """Raises UsageError for a wish that the pool does not take."""
+    def _check_refused(self, workers: int | None = None) -> None:
+        """Raise UsageError if the pool refuses a command now."""
         if why := refusal_reason(self._pool, workers):
             raise UsageError(why)
 
     def _signal(self, signal: object, slot: object = None) -> list[int]:
-        """Raises UsageError."""
+        """Check and carry out the verb ``signal``; return the pids. Raises UsageError."""
         signum = signal_number(str(signal))
         if slot is not None and (not isinstance(slot, int) or isinstance(slot, bool)):
             raise UsageError(f"a slot is a number, not {slot!r}")
-        pids = self._asked.signal(signum, slot)
+        pids = self._master.signal(signum, slot)
         if not pids and slot is not None:
             slots = ", ".join(map(str, sorted({each.slot for each in self._pool.workers})))
             raise UsageError(f"no worker is in slot {slot}; there are {slots or 'none'}")
         return pids
 
-    # What happens.
+    # Events and verdicts.
 
-    def tell(self, happening: orders.Event, text: str) -> None:
-        """Something happened: those who wait for it and those who follow hear of it."""
-        if isinstance(happening, orders.WorkerGone):
-            self._remember(happening)
-        line = wire.encode_progress(text, at=self._clock(), **_details(happening))
-        for talk in list(self._talks):
-            if talk.goal is not None:
-                talk.goal.hear(happening)
-            elif not talk.follows:
+    def publish(self, event: orders.Event, text: str) -> None:
+        """Pass an event to all goals, and send it to the clients that wait or follow."""
+        if isinstance(event, orders.WorkerGone):
+            self._record_death(event)
+        line = wire.encode_progress(text, at=self._clock(), **_encode_event(event))
+        for session in list(self._sessions):
+            if session.goal is not None:
+                session.goal.observe(event)
+            elif not session.follows_events:
                 continue
-            if not talk.peer.send(line):
-                self._hang_up(talk)  # it does not read
+            if not session.connection.send(line):
+                self._close_session(session)  # its socket is full: it does not read
 
-    def _remember(self, gone: orders.WorkerGone) -> None:
-        death = {"at": self._clock(), **_details(gone)}
+    def _record_death(self, gone: orders.WorkerGone) -> None:
+        death = {"at": self._clock(), **_encode_event(gone)}
         if not _was_planned(gone):
             self._deaths.append(death)
             self.restarts[gone.slot] += gone.retry_in is not None
         elif gone.why:
             self._recycled.append(death)
 
-    def settle(self) -> None:
-        """The pool has decided everything for now: those whose goal has a verdict are told it."""
-        for talk in list(self._talks):
-            verdict = talk.goal.verdict() if talk.goal is not None else None
-            # A stop has reached its goal when the master is gone, too: ``close`` tells it.
-            stopped = isinstance(talk.goal, StopGoal) and isinstance(verdict, Reached)
+    def send_verdicts(self) -> None:
+        """Send the verdicts of all goals that have one, after the pool handled all facts."""
+        for session in list(self._sessions):
+            verdict = session.goal.verdict() if session.goal is not None else None
+            # A stop is done when the master is gone, too, so ``close`` sends this verdict.
+            stopped = isinstance(session.goal, StopGoal) and isinstance(verdict, Reached)
             if verdict is not None and not stopped:
-                self._end(talk, _told(verdict))
+                self._finish(session, _encode_verdict(verdict))
 
     def next_deadline(self) -> float | None:
-        """When ``settle`` is due although nothing happens."""
-        goals = (talk.goal for talk in self._talks)
+        """Return the monotonic time at which ``send_verdicts`` is due although nothing happens."""
+        goals = (session.goal for session in self._sessions)
         return min(
-            (each.deadline for each in goals if isinstance(each, LogWriterGoal)), default=None
+            (each.deadline_at for each in goals if isinstance(each, LogWriterGoal)), default=None
         )
 
     def close(self) -> None:
-        """The master ends: clients that waited for that are told so, and the others, too."""
-        for talk in list(self._talks):
-            if talk.goal is None:
-                self._hang_up(talk)  # what it asked, if anything, was not read: the end tells it
+        """Send the last verdicts and close all sessions, at the end of the master."""
+        for session in list(self._sessions):
+            if session.goal is None:
+                # Its request, if it sent one, was not read; the end of file tells it so.
+                self._close_session(session)
             else:
                 why = Failed("it stopped before it could answer", UsageError.exit_code)
-                self._end(talk, _told(talk.goal.verdict() or why))
+                self._finish(session, _encode_verdict(session.goal.verdict() or why))
         self._socket.close()
 
     def close_copy(self) -> None:
-        """In a child."""
-        for talk in self._talks:
-            talk.peer.close()
+        """Close the copies of all sockets, in a child."""
+        for session in self._sessions:
+            session.connection.close()
         self._socket.close()
 
 
 class LogWriterGoal(Goal):
-    """The log writer has done what it was asked; ``asked``: the number of that, None: nothing."""
+    """The goal of ``reopen``, ``rotate`` and ``flush``: the log writer has carried out the order.
 
-    def __init__(self, pool: Pool, logs: MasterLogs, asked: int | None) -> None:
+    ``number``: the number of the order; None: there is no log writer. ``deadline_at``: monotonic.
+    """
+
+    def __init__(self, pool: Pool, logs: MasterLogs, number: int | None) -> None:
         super().__init__(pool)
         self._logs = logs
-        self._asked = asked
-        self.deadline = monotonic() + WRITER_PATIENCE
+        self._number = number
+        self.deadline_at = monotonic() + LOG_WRITER_TIMEOUT
 
-    def _decide(self) -> Verdict | None:
-        if self._logs.has_done(self._asked):
+    def _check(self) -> Verdict | None:
+        if self._logs.has_done(self._number):
             return Reached({})
-        if monotonic() < self.deadline:
+        if monotonic() < self.deadline_at:
             return None
-        why = f"the log writer did not do it within {WRITER_PATIENCE:g} s; see its log"
+        why = f"the log writer did not do it within {LOG_WRITER_TIMEOUT:g} s; see the log"
         return Failed(why, MachineError.exit_code)
 
-    def _hopeless(self) -> Failed | None:
-        return None  # the workers have no part in it
+    def _find_failure(self) -> Failed | None:
+        return None  # workers are not involved
 
 
-def _told(verdict: Verdict) -> bytes:
-    """The last line for the client."""
+def _encode_verdict(verdict: Verdict) -> bytes:
+    """Return the last line for a client."""
     if isinstance(verdict, Reached):
         return wire.encode_result(verdict.values)
     return wire.encode_error(verdict.reason, verdict.fault)
 
 
 def _was_planned(gone: orders.WorkerGone) -> bool:
-    return gone.cause in PLANNED and not gone.killed
+    """Whether the master ordered this death, and the worker left by itself."""
+    return gone.cause in PLANNED_CAUSES and not gone.killed
 
 
-def _details(happening: orders.Event) -> dict[str, Any]:
-    """The happening for programs: its kind and its fields."""
-    return {"kind": type(happening).__name__, **dataclasses.asdict(happening)}
+def _encode_event(event: orders.Event) -> dict[str, Any]:
+    """Return the kind and the fields of an event for JSON."""
+    return {"kind": type(event).__name__, **dataclasses.asdict(event)}

@@ -1,4 +1,15 @@
-"""The master's side of --watch: what there is to watch, and what it hears of changes."""
+"""The file watcher (``--watch``) as the master sees it: what it watches, and its messages.
+
+Design
+------
+- **The watcher is a process of its own,** because the library (watchfiles) has threads, and the
+  master forks. It dies with the master (PDEATHSIG).
+- **Every file counts unless it is ignored,** because templates and settings are code, too. An
+  ignored file is never mentioned, so the ignored names are names that are never code
+  (``config/watch_filter.py``).
+- **``--watch`` is a flag and takes no paths:** ``--watch myapp:main`` would take the app for a
+  path.
+"""
 
 import importlib.util
 import logging
@@ -19,29 +30,32 @@ from prefork.unix.pipes import open_ready_pipe, read_available, write_all
 from prefork.unix.poller import Poller
 from prefork.wire import watcher_messages as wire
 
-LONGEST_PAUSE = 30.0
-"""Seconds that nobody watches at most, when watchers died young."""
+MAX_PAUSE = 30.0
+"""The longest pause in seconds without a watcher, after watchers died young."""
 
 
 @dataclass(frozen=True, slots=True)
 class WatchSettings:
-    """What there is to watch, and how long it is to be quiet after a change."""
+    """The files to watch, and the seconds without a further change before a change is reported."""
 
     ignored: WatchFilter
     delay: float
 
 
-def watched(
-    config: Config, here: str, default: Sequence[str], own: Sequence[str]
+def watch_settings(
+    config: Config, start_dir: str, default: Sequence[str], own: Sequence[str]
 ) -> WatchSettings | None:
-    """What the settings say; None: nothing. ``default``: the folders of the code; ``own``: folders
-    that are ours. Raises UsageError."""
+    """Return what to watch by these settings; None: nothing.
+
+    ``default``: the folders of the code, unless the settings name others. ``own``: folders of
+    prefork, which are ignored. Raises UsageError.
+    """
     if not config.watch:
         return None
     if importlib.util.find_spec("watchfiles") is None:
         raise UsageError("watch: it needs a package: pip install 'prefork[watch]'")
-    asked = config.watch_path or filter(os.path.exists, default)
-    roots = tuple(dict.fromkeys(_named(here, path) for path in asked))
+    paths = config.watch_path or filter(os.path.exists, default)
+    roots = tuple(dict.fromkeys(_absolute(start_dir, path) for path in paths))
     for root in roots:
         if root == "/":
             raise UsageError("watch: all of / is too much; name what to watch with watch-path")
@@ -49,115 +63,119 @@ def watched(
             raise UsageError(f"watch: there is no {root}")
     files = [config.log_file, config.access_log, config.pid_file]
     files += [address.path for address in config.bind if isinstance(address, UnixAddress)]
-    known = [_named(here, file) for file in files if file not in ("", "-")]
-    folders = [*own, *([_named(here, config.log_dir)] if config.log_dir else [])]
+    known = [_absolute(start_dir, file) for file in files if file not in ("", "-")]
+    folders = [*own, *([_absolute(start_dir, config.log_dir)] if config.log_dir else [])]
     ignored = WatchFilter(roots, config.watch_ignore, own_prefixes(roots, known, folders))
     return WatchSettings(ignored, config.watch_delay)
 
 
-def _named(here: str, path: str) -> str:
-    """The whole path, by the names that were given; a symlink keeps its own."""
-    whole = os.path.join(here, path)
+def _absolute(start_dir: str, path: str) -> str:
+    """Return the absolute path. Symlinks are kept, so that a changed one is noticed."""
+    whole = os.path.join(start_dir, path)
     return os.path.realpath(whole) if ".." in whole.split("/") else os.path.normpath(whole)
 
 
 class _WatcherPipe(FileIO):
-    """The master's end of the watcher's pipe. No descriptor can come through a pipe."""
+    """One end of the watcher's pipe. Unlike a socket, a pipe can bring no descriptor."""
 
-    def hang_up(self, _waiter: Poller) -> None:
-        """For good."""
+    def hang_up(self, _poller: Poller) -> None:
+        """Close it for good."""
         self.close()
 
 
 class WatcherProcess:
-    """``begin``: what the watcher does first in its process; ``on_change`` is told what changed."""
+    """The watcher and its successors.
+
+    ``enter_child``: called first in the new process. ``on_change``: called with each change.
+    """
 
     def __init__(
         self,
-        waiter: Poller,
-        begin: Callable[[], None],
+        poller: Poller,
+        enter_child: Callable[[], None],
         on_change: Callable[[wire.FilesChanged], None],
         logger: logging.Logger,
     ) -> None:
-        self._begin = begin
+        self._enter_child = enter_child
         self._on_change = on_change
         self._logger = logger
         self._wanted: WatchSettings | None = None
-        self._rest = b""
-        self._trouble = ""
-        self._watcher: AuxiliaryProcess[_WatcherPipe] = AuxiliaryProcess(
-            "watcher", waiter, LONGEST_PAUSE, self._hear, self._put_off, self._on_failure
+        self._partial_line = b""
+        self._logged_failure = ""
+        self._process: AuxiliaryProcess[_WatcherPipe] = AuxiliaryProcess(
+            "watcher", poller, MAX_PAUSE, self._read, self._retry_later, self._on_failure
         )
 
     def next_deadline(self) -> float | None:
-        """When ``settle`` is due although nothing happens."""
-        return None if self._wanted is None or self._watcher else self._watcher.due
+        """Return the monotonic time at which the next watcher is due; None: none is."""
+        return None if self._wanted is None or self._process else self._process.due_at
 
-    def settle(self, wanted: WatchSettings | None) -> None:
-        """Have a watcher of just this."""
+    def ensure_running(self, wanted: WatchSettings | None) -> None:
+        """Spawn a watcher of ``wanted`` if none runs and one is due; end one of other settings."""
         if wanted != self._wanted:
             self.close()
-            self._wanted, self._trouble = wanted, ""
-            self._watcher.forget_pause()
+            self._wanted, self._logged_failure = wanted, ""
+            self._process.reset_pause()
         if wanted is not None:
-            self._watcher.settle(partial(self._bear, wanted))
+            self._process.ensure_running(partial(self._spawn, wanted))
 
-    def _bear(self, wanted: WatchSettings) -> None:
-        """Raises MachineError."""
+    def _spawn(self, wanted: WatchSettings) -> None:
+        """Spawn a watcher. Raises MachineError."""
         pipe, master = open_ready_pipe(), os.getpid()
-        ours, its = _WatcherPipe(pipe.reader), _WatcherPipe(pipe.writer, "w")
+        ours, theirs = _WatcherPipe(pipe.reader), _WatcherPipe(pipe.writer, "w")
 
-        def live() -> int:
-            self._begin()
-            say = partial(write_all, its.fileno())
-            return FileWatcher(wanted.ignored, wanted.delay, say).run(master)
+        def main() -> int:
+            self._enter_child()
+            send = partial(write_all, theirs.fileno())
+            return FileWatcher(wanted.ignored, wanted.delay, send).run(master)
 
-        self._watcher.bear(ours, its, live)
-        self._rest = b""
+        self._process.spawn(ours, theirs, main)
+        self._partial_line = b""
 
-    def _hear(self, pipe: _WatcherPipe) -> None:
+    def _read(self, pipe: _WatcherPipe) -> None:
+        """Read messages. Raises EOFError at the end, ValueError for an invalid message."""
         data = read_available(pipe.fileno())
         if data == b"":
             raise EOFError
-        *lines, self._rest = (self._rest + (data or b"")).split(b"\n")
-        if len(self._rest) > wire.MAX_LINE_SIZE:
+        *lines, self._partial_line = (self._partial_line + (data or b"")).split(b"\n")
+        if len(self._partial_line) > wire.MAX_LINE_SIZE:
             raise ValueError(f"a line of more than {pluralize(wire.MAX_LINE_SIZE, 'byte')}")
         for line in lines:
             match wire.decode_message(line):
-                case wire.WatchStarted() as began:
-                    self._trouble = ""
-                    self._logger.info("%s", began)
+                case wire.WatchStarted() as started:
+                    self._logged_failure = ""
+                    self._logger.info("%s", started)
                 case wire.FilesChanged() as changed:
                     self._on_change(changed)
                 case wire.WatchFailed(text):
-                    self._tell(text)
+                    self._log_once(text)
 
     def _on_failure(self, why: str) -> None:
-        self._watcher.lengthen_pause()
-        self._put_off(why)
+        self._process.lengthen_pause()
+        self._retry_later(why)
 
-    def _put_off(self, why: str) -> None:
-        """For as long as the pause takes: other settings may come, which have no use for it."""
-        self._watcher.put_off()
-        if not self._trouble:
-            self._tell(why)
+    def _retry_later(self, why: str) -> None:
+        """Let the pause pass in the master: a reload may bring other settings, which end it."""
+        self._process.delay_next()
+        if not self._logged_failure:
+            self._log_once(why)
 
-    def _tell(self, why: str) -> None:
-        """Once, until it works again."""
-        if why != self._trouble:
-            self._trouble = why
+    def _log_once(self, why: str) -> None:
+        """Log why the files are not watched, once until a watcher works again."""
+        if why != self._logged_failure:
+            self._logged_failure = why
             self._logger.error("not watching files: %s; trying again", why)
 
     def knows_pid(self, pid: int) -> bool:
-        """Whether it is the watcher's."""
-        return self._watcher.knows_pid(pid)
+        """Whether ``pid`` is the watcher."""
+        return self._process.knows_pid(pid)
 
     def close_copy(self) -> None:
-        """In a child."""
-        self._watcher.close_copy()
+        """Close the copies of pidfd and pipe, in a child."""
+        self._process.close_copy()
 
     def close(self) -> None:
-        """End the watcher; nothing of it is heard any more."""
-        if self._watcher:
-            self._watcher.kill()
-            self._watcher.let_go().reap()
+        """Kill and reap the watcher."""
+        if self._process:
+            self._process.kill()
+            self._process.detach().reap()

@@ -1,7 +1,27 @@
-"""What one generation is made of: its settings, and what they mean on this machine right now.
+"""A generation: the settings of a start or reload, resolved on this machine.
 
-A reload prepares the next one while the last serves on. Whatever fails here (a wrong setting, an
-unknown user, a port in use) is the end of that reload and of nothing else.
+A generation holds users, folders, listeners, certificates and limits. A reload prepares the next
+one while the present one serves. Any error (a wrong setting, an unknown user, a port in use) ends
+the reload and changes nothing else.
+
+Design
+------
+- **Certificates are loaded by the master, once for a generation.** It may read keys that the
+  workers may not. A reload with wrong files is refused before anything changes. Workers that share
+  a context share the keys of session tickets, so a client may resume its session with any of them.
+  After ``--tls-watch`` swapped certificates each worker has tickets of its own, and a client may
+  have to do a full handshake.
+- **The master imports the serving modules before it forks,** so that workers share those pages and
+  boot in milliseconds. It never imports the app. A master of programs imports none of them: 40 ms
+  of CPU and 8 MB less.
+- **A listener that a reload keeps is the same object in both generations,** also under a new mode
+  or owner. Code that closes the listeners of an old generation must not close one that the new
+  generation shares.
+- **The sockets of a program block, those of workers do not.** O_NONBLOCK belongs to the open
+  socket, so it is set once, when the socket is new. A runtime with an event loop sets it itself. To
+  change it at each exec would stop the loops of the older workers.
+- **Secrets are taken out of the environment last,** once the generation is known to be right: a
+  misspelled ``env:PATH`` must not cost the workers their PATH.
 """
 
 import logging
@@ -15,11 +35,11 @@ from prefork.config import Config
 from prefork.config.addresses import Address, scheme_of
 from prefork.config.target import describe_target
 from prefork.errors import INCOMPLETE_ENVIRONMENT, MachineError, PreforkError, UsageError
-from prefork.master.file_watch import WatchSettings, watched
+from prefork.master.file_watch import WatchSettings, watch_settings
 from prefork.observe.logger import create_log_file
 from prefork.plural import pluralize
 from prefork.pool import Policy
-from prefork.pool.policy import MOST_WORKERS
+from prefork.pool.policy import MAX_WORKERS
 from prefork.pool.scaling import Bounds
 from prefork.tls.certificate_plan import make_tls_plan as plan_tls
 from prefork.tls.secret_variables import keep_secret
@@ -37,10 +57,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """``folder``: the workers' working directory, by name. ``imports``: what they put first on
-    sys.path. ``spool_dir``: where bodies wait on disk; empty: TMPDIR, or /tmp. ``listeners``, each
-    with the scheme that is spoken there, are shared with other generations where the address is the
-    same. ``tls`` None: there are no certificates; ``watched`` None: its files are not watched."""
+    """The settings of one start or reload, resolved on this machine.
+
+    ``config``: its settings. ``policy``: its limits for the pool. ``identity``: user and group of
+    the workers. ``folder``: their working directory, with symlinks as given. ``imports``: what they
+    put first on sys.path. ``spool_dir``: the folder of spooled bodies; empty: TMPDIR, or /tmp.
+    ``listeners``: the listeners with the scheme of each ("http" or "https"); generations with the
+    same address share its listener. ``tls``: certificates; None: there are none. ``watched``: the
+    files to watch; None: none.
+    """
 
     config: Config
     policy: Policy
@@ -52,8 +77,8 @@ class Generation:
     tls: "Credentials | None"
     watched: WatchSettings | None
 
-    def places(self) -> str:
-        """Where it listens, or what it runs, for the log."""
+    def describe_listeners(self) -> str:
+        """Return its addresses, or the program that it runs without any, for the log."""
         if not self.listeners:
             return "supervising " + describe_target(self.config)
         return "listening on " + ", ".join(
@@ -61,105 +86,121 @@ class Generation:
             for listener, scheme in self.listeners.items()
         )
 
-    def summary(self, workers: int) -> str:
-        """The places, and how many workers there are to be."""
-        return f"{self.places()}, {pluralize(workers, 'worker')}"
+    def summarize(self, workers: int) -> str:
+        """Return its addresses and the number of workers, for the log."""
+        return f"{self.describe_listeners()}, {pluralize(workers, 'worker')}"
 
-    def warn(self, logger: logging.Logger) -> None:
-        """Of what is legal, but hardly meant."""
+    def log_warnings(self, logger: logging.Logger) -> None:
+        """Log warnings about settings that are valid but probably not intended."""
         for remark in self.tls.warnings if self.tls is not None else ():
             logger.warning("%s", remark)
 
 
-def prepare(
+def prepare_generation(
     config: Config,
-    here: str,
+    start_dir: str,
     open_now: Iterable[Listener],
     kept: "Credentials | None" = None,
 ) -> Generation:
-    """Look everything up; listeners that are open already are kept, and the TLS context of the
-    last generation if nothing of it changed. Raises PreforkError."""
+    """Resolve all settings into a generation.
+
+    ``open_now``: the open listeners, which are kept where the address is wanted again. ``kept``:
+    the certificates of the last generation, which are kept if plan and files are the same.
+    Raises PreforkError.
+    """
     try:
-        return _prepare(config, here, open_now, kept)
+        return _prepare(config, start_dir, open_now, kept)
     except ImportError as error:
         raise MachineError(f"{error}; {INCOMPLETE_ENVIRONMENT}") from error
 
 
 def _prepare(
-    config: Config, here: str, open_now: Iterable[Listener], kept: "Credentials | None"
+    config: Config, start_dir: str, open_now: Iterable[Listener], kept: "Credentials | None"
 ) -> Generation:
     identity = resolve_identity(config.user, config.group)
-    folder, imports = resolve_folders(config, here)
+    folder, imports = resolve_folders(config, start_dir)
     if not os.path.isdir(folder):
         raise UsageError(f"chdir: there is no folder {folder}")
-    spool_dir = resolve_spool_dir(config, here)
-    tls = load_credentials(config, here, kept)
-    make_logs(config, identity)
-    files = watched(config, here, imports, own=_registry())
+    spool_dir = resolve_spool_dir(config, start_dir)
+    tls = load_credentials(config, start_dir, kept)
+    create_log_files(config, identity)
+    files = watch_settings(config, start_dir, imports, own=_registry_folder())
     if not config.command:
         import_serving_modules(config)
     if config.access_log:
         import_module("prefork.observe.access_log")
-    listeners = _listen(config, list(open_now), tls is not None)
+    listeners = _open_listeners(config, list(open_now), tls is not None)
     hide_secrets(config)
     return Generation(
         config, make_policy(config), identity, folder, imports, spool_dir, listeners, tls, files
     )
 
 
-def resolve_spool_dir(config: Config, here: str) -> str:
-    """Where bodies wait on disk, by its whole name; empty: TMPDIR, or /tmp. Raises UsageError."""
+def resolve_spool_dir(config: Config, start_dir: str) -> str:
+    """Return the absolute folder of spooled bodies; empty: TMPDIR, or /tmp. Raises UsageError."""
     if not config.spool_dir:
         return ""
-    folder = os.path.join(here, config.spool_dir)
+    folder = os.path.join(start_dir, config.spool_dir)
     if not os.path.isdir(folder):
         raise UsageError(f"spool-dir: there is no folder {folder}")
     return folder
 
 
-def _registry() -> list[str]:
-    """The folder of the registry, if this user can have one."""
+def _registry_folder() -> list[str]:
+    """Return the folder of the registry, or nothing if this user can have none."""
     try:
         return [str(registry_path(os.environ))]
     except MachineError:
-        return []  # said once, by who wanted to be listed there
+        return []  # the registration logs this once
 
 
-def prepare_first(config: Config, here: str, taken_over: Sequence[Listener]) -> Generation:
-    """The first one, with the listeners of a master that ended: those that are still wanted are
-    kept, the others are closed, at once if they are in the way. Raises PreforkError."""
+def prepare_first_generation(
+    config: Config, start_dir: str, taken_over: Sequence[Listener]
+) -> Generation:
+    """Prepare the generation of a new master.
+
+    ``taken_over``: the listeners of the master before. Those that are wanted again are kept, and
+    the others are closed; if the preparation fails with them, all are closed and it is tried
+    without. Raises PreforkError.
+    """
     for listener in taken_over:
-        listener.socket.setblocking(bool(config.command))  # nobody uses it at this moment
+        listener.socket.setblocking(bool(config.command))  # no process uses it now
     try:
-        made = prepare(config, here, taken_over)
+        generation = prepare_generation(config, start_dir, taken_over)
     except PreforkError:
         if not taken_over:
             raise
         for listener in taken_over:
             listener.close()
-        return prepare(config, here, ())
+        return prepare_generation(config, start_dir, ())
     for listener in taken_over:
-        if listener not in made.listeners:
+        if listener not in generation.listeners:
             listener.close()
-    return made
+    return generation
 
 
-def resolve_folders(config: Config, here: str) -> tuple[str, list[str]]:
-    """The working directory and what comes first on sys.path; relative to where we started."""
-    folder = os.path.join(here, config.chdir) if config.chdir else here
-    return folder, [folder, *(os.path.join(here, path) for path in config.pythonpath)]
+def resolve_folders(config: Config, start_dir: str) -> tuple[str, list[str]]:
+    """Return the working directory, and the folders that come first on sys.path.
+
+    ``start_dir``: where the command was started, for relative paths.
+    """
+    folder = os.path.join(start_dir, config.chdir) if config.chdir else start_dir
+    return folder, [folder, *(os.path.join(start_dir, path) for path in config.pythonpath)]
 
 
 def load_credentials(
-    config: Config, here: str, kept: "Credentials | None" = None
+    config: Config, start_dir: str, kept: "Credentials | None" = None
 ) -> "Credentials | None":
-    """Read and check certificates and keys, unless those that are ``kept`` are the same. Raises
-    PreforkError."""
-    planned = plan_tls(config, here)
+    """Read and check certificates and keys; None if the settings name none.
+
+    ``kept``: certificates of the last generation, returned if they are still the same.
+    Raises PreforkError.
+    """
+    planned = plan_tls(config, start_dir)
     if planned is not None and kept is not None and kept.is_current_for(planned):
         return kept
     if planned is not None:
-        from prefork.tls.credentials import read_credentials  # noqa: PLC0415 - OpenSSL, for who has TLS
+        from prefork.tls.credentials import read_credentials  # noqa: PLC0415 - only with TLS
 
         return read_credentials(planned)
     for address in config.bind:
@@ -169,8 +210,10 @@ def load_credentials(
 
 
 def hide_secrets(config: Config) -> None:
-    """Take variables that hold a secret of ours out of the environment, before a worker has it.
-    They stay known to the next reload."""
+    """Remove variables that hold a secret of prefork from the environment, before a worker gets it.
+
+    Their values stay in memory for the next reload.
+    """
     for source in (config.tls_password, config.status_token):
         if source is not None and source.variable:
             value = pop_secret(source.variable)
@@ -179,12 +222,12 @@ def hide_secrets(config: Config) -> None:
 
 
 def make_policy(config: Config) -> Policy:
-    """The numbers that the pool decides by. Raises UsageError."""
-    allowed = bounds(config)
+    """Return the limits that the pool decides by. Raises UsageError."""
+    allowed = worker_bounds(config)
     return Policy(
         workers=worker_count(config.workers),
-        least=allowed.least,
-        most=allowed.most,
+        min_workers=allowed.min_workers,
+        max_workers=allowed.max_workers,
         surge=config.surge,
         boot_timeout=config.boot_timeout,
         kill_timeout=config.kill_timeout,
@@ -197,29 +240,32 @@ def make_policy(config: Config) -> Policy:
     )
 
 
-def bounds(config: Config) -> Bounds:
-    """How many workers there may be. Raises UsageError."""
+def worker_bounds(config: Config) -> Bounds:
+    """Return the limits of the number of workers. Raises UsageError."""
     least, most, calm = config.min_workers, config.max_workers, config.scale_down_after
     if most is None:
         if least > 1:
             raise UsageError(f"min-workers: {least} has no effect without max-workers")
-        return Bounds(1, MOST_WORKERS, calm)
+        return Bounds(1, MAX_WORKERS, calm)
     if least > most:
         raise UsageError(f"min-workers: {least} are more than max-workers, which is {most}")
-    return Bounds(min(least, MOST_WORKERS), min(most, MOST_WORKERS), calm)
+    return Bounds(min(least, MAX_WORKERS), min(most, MAX_WORKERS), calm)
 
 
 def worker_count(wanted: int) -> int:
-    """0: one per usable core; -1: one less, but at least one."""
+    """Return the number of workers for the setting ``workers``.
+
+    0 means one per usable core, -1 one less than that, but at least one.
+    """
     if wanted > 0:
         return wanted
     return max(1, usable_cores() + wanted)
 
 
-def access_log(
+def make_access_log(
     config: Config, slot: int, generation: int, logger: logging.Logger
 ) -> "AccessLog | None":
-    """For a worker, before its fork; None: there is none."""
+    """Return the access log of a worker; None if the settings name none."""
     if not config.access_log:
         return None
     from prefork.observe.access_log import AccessLog  # noqa: PLC0415 - few have one
@@ -227,26 +273,26 @@ def access_log(
     return AccessLog(config.access_log, config.access_log_format, slot, generation, logger)
 
 
-def make_logs(config: Config, identity: Identity) -> None:
-    """Before the workers do, who only open them when they were forked. Raises MachineError."""
+def create_log_files(config: Config, identity: Identity) -> None:
+    """Create the log files with the right owner, before workers open them. Raises MachineError."""
     for path in (config.log_file, config.access_log):
         if path not in ("", "-"):
             create_log_file(path, identity.uid, identity.gid)
 
 
-def _listen(
+def _open_listeners(
     config: Config, open_now: list[Listener], has_certificates: bool
 ) -> dict[Listener, str]:
-    """Old sockets for old addresses, new ones for new; on failure the new ones are closed.
+    """Return a listener with its scheme for each address: open ones are kept, others opened.
 
-    A kept listener stays the same object: generations that share a socket must know that they do.
+    If it fails, the new listeners are closed, and the kept ones are unchanged. Raises PreforkError.
     """
     listeners: dict[Listener, str] = {}
     kept: list[tuple[Listener, Address]] = []
     opened: list[Listener] = []
     try:
         for address in config.bind:
-            found = _kept(address, open_now, config)
+            found = _find_open(address, open_now, config)
             kept += [(listener, address) for listener in found]
             if not found:
                 found = open_listeners(address, config.backlog, [*open_now, *opened])
@@ -264,75 +310,93 @@ def _listen(
     return listeners
 
 
-def _kept(address: Address, open_now: list[Listener], config: Config) -> list[Listener]:
-    """Those that listen there already: by this very address, or by one that nobody means now."""
+def _find_open(address: Address, open_now: list[Listener], config: Config) -> list[Listener]:
+    """Return the open listeners at this address.
+
+    Those that were opened for exactly this address come first; else those whose own address is not
+    in the settings any more, because it was written in another way.
+    """
     found = [listener for listener in open_now if listener.is_bound_to(address)]
     exact = [listener for listener in found if listener.address == address]
     return exact or [listener for listener in found if listener.address not in config.bind]
 
 
 class Generations:
-    """Those that a worker or a plan still needs, by number; the first one has the number 1."""
+    """The generations that a worker or the plan still needs, by number from 1."""
 
     def __init__(self, first: Generation) -> None:
-        self._known = {1: first}
+        self._generations = {1: first}
         self._newest = 1
-        self._leaves_paths = False
+        self._keeps_paths = False
 
     def __getitem__(self, number: int) -> Generation:
-        return self._known[number]
+        return self._generations[number]
 
-    def prepare(self, config: Config, here: str, current: int) -> Generation:
-        """One to follow the ``current`` one. Raises PreforkError."""
-        return prepare(config, here, self.listeners(), self._known[current].tls)
+    def prepare(self, config: Config, start_dir: str, current: int) -> Generation:
+        """Prepare a generation to follow number ``current``. Raises PreforkError."""
+        return prepare_generation(
+            config, start_dir, self.listeners(), self._generations[current].tls
+        )
 
     def add(self, generation: Generation) -> int:
-        """Its number, above all before."""
+        """Add a generation, and return its number, which is above all before."""
         self._newest += 1
-        self._known[self._newest] = generation
+        self._generations[self._newest] = generation
         return self._newest
 
     def listeners(self) -> list[Listener]:
-        """All that are open."""
-        known = [listener for made in self._known.values() for listener in made.listeners]
+        """Return all open listeners, each once."""
+        known = [
+            listener
+            for generation in self._generations.values()
+            for listener in generation.listeners
+        ]
         return list(dict.fromkeys(known))
 
-    def forget_all_but(self, needed: set[int]) -> None:
-        """Drop the others; close the listeners that nobody uses now."""
-        if needed.issuperset(self._known):
+    def keep_only(self, needed: set[int]) -> None:
+        """Drop all generations but ``needed``, and close the listeners that only they used."""
+        if needed.issuperset(self._generations):
             return
         before = self.listeners()
-        self._known = {n: made for n, made in self._known.items() if n in needed}
+        self._generations = {
+            n: generation for n, generation in self._generations.items() if n in needed
+        }
         for listener in before:
             if listener not in self.listeners():
                 listener.close()
 
-    def listen_for(self, number: int) -> None:
-        """After a roll: old workers may finish for long, but nobody accepts there any more. Who
-        connects is to be refused at once, not to wait in a queue without a reader. A higher number
-        is that of a reload that the pool is told of next: its listeners stay."""
-        needed = [made for n, made in self._known.items() if n >= number]
-        wanted = {listener for made in needed for listener in made.listeners}
-        for made in self._known.values():
-            for listener in [each for each in made.listeners if each not in wanted]:
-                del made.listeners[listener]
+    def close_outdated_listeners(self, number: int) -> None:
+        """Close the listeners that only generations before ``number`` have, after a roll to it.
+
+        Old workers may drain for long, but accept no more connections there. A client is to be
+        refused at once, not to wait in a queue that no process reads. A generation above ``number``
+        belongs to a reload that the pool gets next, so its listeners stay.
+        """
+        needed = [generation for n, generation in self._generations.items() if n >= number]
+        wanted = {listener for generation in needed for listener in generation.listeners}
+        for generation in self._generations.values():
+            for listener in [each for each in generation.listeners if each not in wanted]:
+                del generation.listeners[listener]
                 listener.close()
 
     def close_copies(self, but: Container[Listener]) -> None:
-        """In a child: of the listeners that it does not need."""
+        """Close the listeners of all generations except ``but``, in a child."""
         for listener in self.listeners():
             if listener not in but:
                 listener.socket.close()
 
-    def leave_paths(self) -> list[Listener]:
-        """All that are open. From now on the paths of unix sockets stay when we close them."""
-        self._leaves_paths = True
+    def hand_over_listeners(self) -> list[Listener]:
+        """Return all open listeners for the next master.
+
+        From now on ``close`` leaves the paths of unix sockets alone.
+        """
+        self._keeps_paths = True
         return self.listeners()
 
     def close(self) -> None:
-        """Every listener."""
+        """Close every listener."""
         for listener in self.listeners():
-            if self._leaves_paths:
+            if self._keeps_paths:
                 listener.socket.close()
             else:
                 listener.close()

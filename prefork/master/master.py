@@ -1,9 +1,18 @@
-"""The master: wait, gather facts, ask the pool, carry out its orders.
+"""The master: it waits, gathers facts, passes them to the pool, and carries out the orders.
 
-It decides nothing about workers (pool/ does) and never runs app code (worker/ does). One request
-for a reload, from top to bottom: ``_on_signal`` -> ``_reload`` reads the settings and prepares the
-next generation -> AskedReload -> the pool orders Spawn -> ``_spawn`` forks -> the worker says
-ready -> Ready -> the pool orders Stop for the one that it relieves.
+The master decides nothing about workers (``prefork.pool`` does) and never runs code of the app
+(``prefork.worker`` does). A reload takes this way: ``_on_signal`` -> ``reload`` reads the settings
+and prepares the next generation -> the fact ReloadRequested -> the pool orders Spawn -> ``_spawn``
+forks -> the worker reports ready -> the fact Ready -> the pool orders Stop for the worker that is
+relieved.
+
+Design
+------
+- **A SIGHUP is always a roll, also when only certificates changed.** The master cannot know whether
+  code changed, and a HUP that sometimes brings no new code would be a trap. ``--tls-watch`` brings
+  new certificates without new workers: each worker looks at the files once a second.
+- **The scoreboard is written before the log,** so a client that waited for "running" finds it there
+  (``_announce``).
 """
 
 import os
@@ -23,7 +32,7 @@ from prefork.master.autoscale import Autoscaler
 from prefork.master.child_setup import ChildSetup
 from prefork.master.children import Children
 from prefork.master.control_server import ControlServer
-from prefork.master.generation import Generations, prepare_first
+from prefork.master.generation import Generations, prepare_first_generation
 from prefork.master.master_logs import MasterLogs
 from prefork.master.planned_restarts import PlannedRestarts
 from prefork.master.process_titles import ProcessTitles
@@ -49,145 +58,174 @@ from prefork.unix.signals import SignalQueue, is_in_terminal_foreground
 from prefork.unix.systemd import SystemdNotifier
 from prefork.wire.ready import InvalidMessage, ReadyMessage
 
-_HEARD = "HUP TERM INT QUIT TTIN TTOU USR1 USR2 WINCH CHLD"
-SIGNALS = tuple(signal.Signals[f"SIG{name}"] for name in _HEARD.split())
+_SIGNAL_NAMES = "HUP TERM INT QUIT TTIN TTOU USR1 USR2 WINCH CHLD"
+SIGNALS = tuple(signal.Signals[f"SIG{name}"] for name in _SIGNAL_NAMES.split())
+"""The signals that the master handles."""
 
 
 class Master:
-    """One app's master. Made after daemonizing and after the mailbox took over the signals."""
+    """The master of one app, created after daemonizing and after ``signals`` took over its signals.
+
+    ``read_settings``: reads file, environment and flags anew. ``start_dir``: the directory where
+    the command was started. ``registration``: its entry in the list of apps; None: it has none.
+    """
 
     def __init__(
         self,
         config: Config,
-        reread: Callable[[], Config],
-        here: str,
+        read_settings: Callable[[], Config],
+        start_dir: str,
         log: Log,
-        mailbox: SignalQueue,
+        signals: SignalQueue,
         notifier: SystemdNotifier,
         foreground: ForegroundProcess,
         registration: Registration | None,
     ) -> None:
-        self.reread = reread
-        self._here = here
+        self.read_settings = read_settings
+        self._start_dir = start_dir
         self._log = log
-        self._mailbox = mailbox
+        self._signals = signals
         self._notifier = notifier
         self._foreground = foreground
         self._name = resolve_name(config)
         self._titles = ProcessTitles(config.proctitle, self._name)
         listed = registration.name if registration else self._name
-        self._logs = MasterLogs(log, config, here, listed)
+        self._logs = MasterLogs(log, config, start_dir, listed)
         self._facts: deque[facts.Fact] = deque()
-        self._waiter = Poller()
-        log.use_watcher(self._waiter)
+        self._poller = Poller()
+        log.use_watcher(self._poller)
         self._scoreboard = Scoreboard()
-        self._nursery = Children(self._waiter, self._scoreboard, self._on_word, self._on_death)
-        self._programs = Programs(self._waiter, self._nursery, self._on_word, log, self._titles)
-        # What others see comes last, so that nothing can fail and leave it behind.
+        self._children = Children(self._poller, self._scoreboard, self._on_message, self._on_death)
+        self._programs = Programs(self._poller, self._children, self._on_message, log, self._titles)
+        inherited = registration.inherited if registration is not None else NOTHING_INHERITED
+        # Files that other processes see come last, so that no failure can leave them behind.
         self._pid_file = PidFile(config.pid_file) if config.pid_file else None
         try:
-            inherited = registration.inherited if registration is not None else NOTHING_INHERITED
-            self._generations = Generations(prepare_first(config, here, inherited.listeners))
-            basics = (self._generations, self._waiter, log, self._logs, self._scoreboard.rows)
-            self._status_server = StatusProcess(config, here, listed, *basics)
+            first = prepare_first_generation(config, start_dir, inherited.listeners)
+            self._generations = Generations(first)
+            basics = (self._generations, self._poller, log, self._logs, self._scoreboard.rows)
+            self._status_process = StatusProcess(config, start_dir, listed, *basics)
         except BaseException:
             if self._pid_file is not None:
                 self._pid_file.close()
             raise
         self._pool = Pool(self._generations[1].policy, Random(), inherited.manual_target)
-        self._published = ScoreboardWriter(self._scoreboard, self._nursery, self._pool)
-        self._autoscale = Autoscaler(self._pool, self._nursery, self._generations, log.logger)
+        self._scoreboard_writer = ScoreboardWriter(self._scoreboard, self._children, self._pool)
+        self._autoscaler = Autoscaler(self._pool, self._children, self._generations, log.logger)
         self._registration = registration
-        self._control = None
-        if registration is not None:
-            self._control = ControlServer(
-                registration, self._waiter, self._pool, self, self._logs, time
-            )
-        self._status = self._done = ""
+        self._control = self._make_control(registration)
+        self._status_text = self._done_text = ""
         self._exit_code: int | None = None
         self._out_of_memory = OutOfMemoryDetector()
-        known = (self._waiter, self._nursery, self._pool, log.logger)
-        parts = (self._titles, self._logs, self._nursery, self._generations)
-        self._forked = ChildSetup(self._name, self._waiter, log, *parts)
-        wishes = (self._facts.append, self.reload, self._forked.be_watcher)
-        self._planned = PlannedRestarts(*known, *wishes)
-        self._forked.mine += self._copies()
+        parts = (self._titles, self._logs, self._children, self._generations)
+        self._child_setup = ChildSetup(self._name, self._poller, log, *parts)
+        self._planned_restarts = self._make_planned_restarts()
+        self._child_setup.copies += self._close_functions()
 
-    def _copies(self) -> Iterator[Callable[[], None]]:
-        """What a child lets go of."""
-        own = (self._mailbox, self._waiter, self._programs, self._planned, self._status_server)
+    def _make_control(self, registration: Registration | None) -> ControlServer | None:
+        if registration is None:
+            return None
+        return ControlServer(registration, self._poller, self._pool, self, self._logs, time)
+
+    def _make_planned_restarts(self) -> PlannedRestarts:
+        known = (self._poller, self._children, self._pool, self._log.logger)
+        callbacks = (self._facts.append, self.reload, self._child_setup.enter_watcher)
+        return PlannedRestarts(*known, *callbacks)
+
+    def _close_functions(self) -> Iterator[Callable[[], None]]:
+        """Yield the functions that close what a child must not keep of the master."""
+        own = (
+            self._signals,
+            self._poller,
+            self._programs,
+            self._planned_restarts,
+            self._status_process,
+        )
         also = (self._foreground, self._pid_file, self._registration, self._control)
         for part in (*own, *also):
             if part is not None:
                 yield part.close_copy
 
     def run(self) -> int:
-        """Until everything is over; the exit code."""
+        """Run until all workers and programs have ended; return the exit code."""
         first = self._generations[1]
         workers = self._pool.plan.target
-        self._log.logger.info("%s: %s", self._name, first.summary(workers))
-        first.warn(self._log.logger)
-        self._waiter.add_reader(self._mailbox.fd, self._read_mail)
+        self._log.logger.info("%s: %s", self._name, first.summarize(workers))
+        first.log_warnings(self._log.logger)
+        self._poller.add_reader(self._signals.fd, self._read_signals)
         try:
-            self._logs.start(self._waiter, self._forked.be_writer)
-            self._status_server.start(self._control, self._forked.be_status_server)
+            self._logs.start_writer(self._poller, self._child_setup.enter_log_writer)
+            self._status_process.start(self._control, self._child_setup.enter_status_process)
             self._facts.append(facts.Tick())
-            self._settle()
-            while self._exit_code is None or not self._programs.are_gone:
-                for react in self._waiter.wait(self._patience()):
+            self._run_turn()
+            while self._exit_code is None or not self._programs.have_ended:
+                for react in self._poller.wait(self._wait_timeout()):
                     react()
-                self._settle()
+                self._run_turn()
             return self._exit_code
         finally:
             self._close()
 
     # Waiting.
 
-    def _patience(self) -> float | None:
-        parts = (self._pool, self._programs, self._planned, self._autoscale, self._control)
+    def _wait_timeout(self) -> float | None:
+        """Return the seconds to the next deadline; None: wait for an event only."""
+        parts = (
+            self._pool,
+            self._programs,
+            self._planned_restarts,
+            self._autoscaler,
+            self._control,
+        )
         due = [part.next_deadline() for part in parts if part] + [self._notifier.watchdog_due_at]
         deadline = min((each for each in due if each is not None), default=None)
         return None if deadline is None else max(0.0, deadline - monotonic())
 
-    def _settle(self) -> None:
-        """Tell the pool everything. Beats come last: with them it passes the deadlines."""
-        self._programs.settle(self._pool.quick)
-        self._tell_pool()
-        self._planned.settle(self._generations[self._pool.plan.generation])
-        self._tell_pool()
-        self._ask(facts.Heartbeats(self._nursery.deadlines(), self._nursery.busy()))
-        self._autoscale.settle(self._ask, monotonic())
+    def _run_turn(self) -> None:
+        """Do what is due, pass all facts to the pool, and publish the new state.
+
+        Heartbeats come last, because with them the pool checks its deadlines: a message that was
+        read late is not the fault of its worker.
+        """
+        self._programs.run_due(self._pool.is_quick_stop)
+        self._handle_facts()
+        self._planned_restarts.run_due(self._generations[self._pool.plan.generation])
+        self._handle_facts()
+        self._handle(
+            facts.Heartbeats(self._children.heartbeat_deadlines(), self._children.busy_workers())
+        )
+        self._autoscaler.run_due(self._handle, monotonic())
         self._show_status()
-        self._published.settle()
-        self._logs.settle()
-        self._status_server.settle()
+        self._scoreboard_writer.write()
+        self._logs.ensure_writer()
+        self._status_process.ensure_running()
         if self._control is not None:
-            self._control.settle()
-        self._generations.forget_all_but(self._pool.generations())
+            self._control.send_verdicts()
+        self._generations.keep_only(self._pool.needed_generations())
         self._notifier.feed_watchdog()
 
-    def _tell_pool(self) -> None:
+    def _handle_facts(self) -> None:
         while self._facts:
-            self._ask(self._facts.popleft())
+            self._handle(self._facts.popleft())
 
-    def _ask(self, fact: facts.Fact) -> None:
+    def _handle(self, fact: facts.Fact) -> None:
         for order in self._pool.handle(fact, monotonic()):
             self._carry_out(order)
 
     # Facts.
 
-    def _read_mail(self) -> None:
-        asked = self._mailbox.collect()
-        if signal.SIGHUP in asked:  # a storm of them that was read at once is one wish
+    def _read_signals(self) -> None:
+        received = self._signals.collect()
+        if signal.SIGHUP in received:  # several that were read at once are one request
             self.reload()
-        for signum in asked:
+        for signum in received:
             self._on_signal(signum)
 
     def _on_signal(self, signum: signal.Signals) -> None:
         match signum:
             case signal.SIGTERM | signal.SIGINT:
                 ending = any(isinstance(fact, facts.StopRequested) for fact in self._facts)
-                self._facts.append(facts.StopRequested(quick=ending or self._pool.stopping))
+                self._facts.append(facts.StopRequested(quick=ending or self._pool.is_stopping))
             case signal.SIGQUIT:
                 self._facts.append(facts.StopRequested(quick=True))
             case signal.SIGTTIN:
@@ -195,39 +233,41 @@ class Master:
             case signal.SIGTTOU:
                 self._facts.append(facts.ScaleRequested(-1))
             case signal.SIGUSR1:
-                self.reopen()
+                self.reopen_logs()
             case signal.SIGUSR2:
-                self._log.logger.warning("USR2: upgrading the master is not there yet")
-            case signal.SIGWINCH if not is_in_terminal_foreground():  # there it means: resized
+                self._log.logger.warning("USR2: upgrading the master is not supported yet")
+            case signal.SIGWINCH if not is_in_terminal_foreground():  # else: the window was resized
                 self._facts.append(facts.DrainRequested())
-            case signal.SIGCHLD if self._programs.adopts:
-                reap_adopted_orphans(self._knows_pid)
+            case signal.SIGCHLD if self._programs.adopts_orphans:
+                reap_adopted_orphans(self._is_own_child)
 
-    def _on_word(self, worker: int, word: ReadyMessage | InvalidMessage) -> None:
-        self._facts.extend(facts_of(worker, word))
-        if (
-            isinstance(word, InvalidMessage)
-            and (known := self._pool.workers.get(worker)) is not None
-        ):
-            text = "worker %d (pid %d) said what makes no sense, and is replaced: %s"
-            self._log.logger.error(text, known.slot, known.pid, word.line)
+    def _on_message(self, worker: int, message: ReadyMessage | InvalidMessage) -> None:
+        self._facts.extend(facts_of(worker, message))
+        known = self._pool.workers.get(worker)
+        if isinstance(message, InvalidMessage) and known is not None:
+            text = "worker %d (pid %d) sent an invalid message and is replaced: %s"
+            self._log.logger.error(text, known.slot, known.pid, message.line)
             if known.ready_at is None:
-                self._nursery.send(worker, signal.SIGKILL)
+                # A worker that boots serves no client yet, so its heir need not be ready first.
+                self._children.send_signal(worker, signal.SIGKILL)
 
     def _on_death(self, worker: int, death: ExitStatus) -> None:
-        if self._programs.adopts:
-            reap_adopted_orphans(self._knows_pid)  # they may have waited behind this one
+        if self._programs.adopts_orphans:
+            # Their SIGCHLD may be merged with the one of this process.
+            reap_adopted_orphans(self._is_own_child)
         if reason := self._programs.on_death(worker, death):
             self._facts.append(facts.BootFailed(worker, reason))
-        self._forked.close_what_strands()
+        self._child_setup.close_stranded_connections()
         starved = self._out_of_memory.has_new_kills()
         self._facts.append(facts.Exited(worker, death.code, death.signal, starved))
 
-    def _knows_pid(self, pid: int) -> bool:
-        parts = (self._nursery, self._logs, self._planned, self._status_server, descriptor_disposal)
-        return any(part.knows_pid(pid) for part in parts)
+    def _is_own_child(self, pid: int) -> bool:
+        """Whether another part of the master reaps this child."""
+        parts = (self._children, self._logs, self._planned_restarts, self._status_process)
+        is_known = any(part.knows_pid(pid) for part in parts)
+        return is_known or descriptor_disposal.knows_pid(pid)
 
-    # What a signal or a client of the control socket asks.
+    # Requests of signals and of clients of the control socket.
 
     @property
     def config(self) -> Config:
@@ -235,70 +275,83 @@ class Master:
         return self._generations[self._pool.plan.generation].config
 
     def describe(self) -> dict[str, Any]:
-        """Everything that may be shown."""
+        """Return all that ``prefork show`` tells about this master."""
         restarts = self._control.restarts if self._control else {}
         listening = list(map(str, self._generations.listeners()))
-        described = describe(self._pool, self._nursery, self.config, listening, restarts)
-        told = self._registration.told if self._registration is not None else {"name": self._name}
-        also = {**self._planned.describe(), **self._autoscale.describe()}
-        return {"pid": os.getpid(), **told, **described, **also}
+        described = describe(self._pool, self._children, self.config, listening, restarts)
+        entry: dict[str, Any] = {"name": self._name}
+        if self._registration is not None:
+            entry = self._registration.public_state
+        also = {**self._planned_restarts.describe(), **self._autoscaler.describe()}
+        return {"pid": os.getpid(), **entry, **described, **also}
 
     def scale(self, workers: int) -> None:
-        """From now on so many. At once: the next wish may build on this one."""
-        self._ask(facts.ScaleRequested(workers - self._pool.plan.target))
+        """Request this number of workers.
+
+        The pool gets it at once, because the next request may be relative to this one.
+        """
+        self._handle(facts.ScaleRequested(workers - self._pool.plan.target))
 
     def stop(self, quick: bool) -> None:
-        """From now on none."""
+        """Request the stop of workers and master."""
         self._facts.append(facts.StopRequested(quick))
 
     def signal(self, signum: int, slot: int | None) -> list[int]:
-        """To the workers, or to those of one slot; their pids."""
+        """Send a signal to all workers, or to those of one slot; return their pids."""
         chosen = [each for each in self._pool.workers if slot in (None, each.slot) and each.pid]
-        self._nursery.send_all((worker.id for worker in chosen), signum)
+        self._children.send_signal_to_all((worker.id for worker in chosen), signum)
         return [worker.pid for worker in chosen]
 
     def hand_over(self) -> list[Listener]:
-        """The listeners, which somebody else goes on with: their paths stay."""
-        return self._generations.leave_paths()
+        """Return the listeners, which the next master goes on with, and keep their paths."""
+        return self._generations.hand_over_listeners()
 
     def reload(self) -> int | str:
-        """Prepare the next generation: its number, or why there is none. Nothing changes before all
-        of it is known to be right."""
-        if self._pool.stopping:
+        """Prepare the next generation and request the roll to it.
+
+        Returns the number of the generation, or why the reload is refused. Nothing changes before
+        all settings are known to be right.
+        """
+        if self._pool.is_stopping:
             return "it is stopping"
         if self._pool.state is not MasterState.STARTING:
             self._notifier.notify_reloading()
         try:
-            asked = self.reread()
-            config = keep_restart_options(self.config, asked)
-            watching = self._status_server.read(config)
-            generation = self._generations.prepare(config, self._here, self._pool.plan.generation)
+            wanted = self.read_settings()
+            config = keep_restart_options(self.config, wanted)
+            status_settings = self._status_process.read_settings(config)
+            generation = self._generations.prepare(
+                config, self._start_dir, self._pool.plan.generation
+            )
         except PreforkError as error:
             self._facts.append(facts.ReloadRefused(str(error)))
             return str(error)
         except Exception as error:
-            # Not even a bug of ours may end a service because somebody edited a file.
+            # Not even a bug in prefork may end a service because a file was edited.
             self._log.logger.exception("this is a bug in prefork, please report it")
             self._facts.append(facts.ReloadRefused(repr(error)))
             return repr(error)
-        if changed := list_restart_changes(self.config, asked):
+        if changed := list_restart_changes(self.config, wanted):
             self._log.logger.warning("changing %s takes a restart", ", ".join(changed))
         self._logs.reload(config)
-        self._status_server.adopt(watching)
-        generation.warn(self._log.logger)
+        self._status_process.apply_settings(status_settings)
+        generation.log_warnings(self._log.logger)
         number = self._generations.add(generation)
         self._facts.append(facts.ReloadRequested(number, generation.policy))
         return number
 
-    def reopen(self) -> int | None:
-        """The logs, after a rotation; the number of what the log writer was asked."""
+    def reopen_logs(self) -> int | None:
+        """Reopen all logs after a rotation.
+
+        Returns the number of the order to the log writer; None: there is no log writer.
+        """
         current = self._generations[self._pool.plan.generation]
-        asked = self._logs.reopen(self.config, current.identity)
-        for nursling in self._nursery:
-            if not self._programs.owns(nursling.worker):  # it means something else to them
-                nursling.child.send_signal(signal.SIGUSR1)
+        number = self._logs.reopen(self.config, current.identity)
+        for process in self._children:
+            if not self._programs.is_program(process.worker):  # USR1 means something else to them
+                process.child.send_signal(signal.SIGUSR1)
         self._log.logger.info("reopened the logs")
-        return asked
+        return number
 
     # Orders.
 
@@ -306,64 +359,73 @@ class Master:
         match order:
             case orders.Spawn():
                 self._spawn(order)
-            case orders.Stop() | orders.Kill() | orders.DumpStacks() if self._programs.obey(order):
-                pass
+            case orders.Stop() | orders.Kill() | orders.DumpStacks() if self._is_program(order):
+                self._programs.carry_out(order)
             case orders.Stop(worker, quick):
-                if self._pool.stopping:
-                    self._nursery.tell_end(worker)
-                self._nursery.send(worker, signal.SIGQUIT if quick else self._stop_signal(worker))
+                if self._pool.is_stopping:
+                    self._children.mark_ending(worker)
+                signum = signal.SIGQUIT if quick else self._stop_signal(worker)
+                self._children.send_signal(worker, signum)
             case orders.Kill(worker):
-                self._nursery.send(worker, signal.SIGKILL)
+                self._children.send_signal(worker, signal.SIGKILL)
             case orders.DumpStacks(worker, by_force):
-                self._nursery.dump(worker, by_force)
-            case orders.Announce(happening):
-                self._announce(happening)
+                self._children.request_stacks(worker, by_force)
+            case orders.Announce(event):
+                self._announce(event)
             case orders.Exit(failed, code):
                 self._exit_code = self._programs.exit_code(failed is not None, code)
 
+    def _is_program(self, order: orders.Stop | orders.Kill | orders.DumpStacks) -> bool:
+        return self._programs.is_program(order.worker)
+
     def _spawn(self, order: orders.Spawn) -> None:
-        made = self._generations[order.generation]
-        bear = self._nursery.bear
-        mouth = None
+        """Fork a worker, and report the result to the pool."""
+        generation = self._generations[order.generation]
+        spawn = self._children.spawn
+        output = None
         try:
-            mouth = self._logs.open()
-            if made.config.command:
-                outlet = None if mouth is None else mouth.err.writer
-                bear = partial(self._programs.bear, made, outlet)
+            output = self._logs.open_output()
+            if generation.config.command:
+                stderr = None if output is None else output.err.writer
+                spawn = partial(self._programs.spawn, generation, stderr)
             starting = self._pool.state is MasterState.STARTING
-            pid = bear(order.worker, partial(self._forked.be_worker, order, mouth, starting))
+            pid = spawn(
+                order.worker, partial(self._child_setup.run_worker, order, output, starting)
+            )
         except MachineError as error:
-            if mouth is not None:
-                mouth.close()
+            if output is not None:
+                output.close()
             self._facts.append(facts.SpawnFailed(order.worker, str(error)))
         else:
-            self._logs.hand_over(mouth, order.slot, pid)
+            self._logs.hand_over_output(output, order.slot, pid)
             self._facts.append(facts.Spawned(order.worker, pid))
 
     def _stop_signal(self, worker: int) -> int:
+        """Return the stop signal of the generation that the worker belongs to."""
         known = self._pool.workers.get(worker)
         generation = known.generation if known else self._pool.plan.generation
         return signal.Signals[self._generations[generation].config.stop_signal]
 
-    def _announce(self, happening: orders.Event) -> None:
-        level, text = describe_event(happening)
-        self._published.tell(happening)
+    def _announce(self, event: orders.Event) -> None:
+        """Publish an event: scoreboard, log, control socket, systemd, in this order."""
+        level, text = describe_event(event)
+        self._scoreboard_writer.count(event)
         self._log.logger.log(level, "%s", text)
         if self._control is not None:
-            self._control.tell(happening, text)
-        match happening:
+            self._control.publish(event, text)
+        match event:
             case orders.Running():
                 self._notifier.notify_ready()
-                self._show_status()  # before somebody who waited for this looks
+                self._show_status()  # before the foreground process reports success
                 self._foreground.report_ready(self._log.detach_terminal)
             case orders.RollDone() | orders.RollFailed():
                 if self._pool.state is MasterState.RUNNING:
-                    self._generations.listen_for(self._pool.plan.generation)
+                    self._generations.close_outdated_listeners(self._pool.plan.generation)
                 if self._pool.state is not MasterState.STARTING:
                     self._notifier.notify_ready()
             case orders.Ending(reason, _, done):
                 self._notifier.notify_stopping()
-                self._done = done
+                self._done_text = done
                 text = text if reason else self._foreground.explain_early_stop(self._name, done)
                 if text and self._log.path:
                     self._log.tell_on_stderr(text)
@@ -372,27 +434,27 @@ class Master:
 
     def _show_status(self) -> None:
         now = describe_status(self._pool)
-        if now != self._status:
-            self._status = now
-            self._titles.master(now)
+        if now != self._status_text:
+            self._status_text = now
+            self._titles.set_master(now)
             self._notifier.notify_status(now)
             if self._registration is not None:
                 pool, scoreboard = self._pool, self._scoreboard.path
-                places = {"scoreboard": scoreboard, **self._logs.places()}
-                scaled = pool.plan.hand_set
-                self._registration.note(status=now, target=pool.target, scaled=scaled, **places)
+                places = {"scoreboard": scoreboard, **self._logs.log_paths()}
+                scaled = pool.plan.manual_target
+                self._registration.update(status=now, target=pool.target, scaled=scaled, **places)
 
     def _close(self) -> None:
         self._programs.close()
-        self._planned.close()
+        self._planned_restarts.close()
         self._generations.close()
         self._logs.close()
-        self._status_server.close()
+        self._status_process.close()
         if self._pid_file is not None:
             self._pid_file.close()
         if self._registration is not None and self._control is not None:
             self._control.close()
-            self._registration.close(self._status, self._exit_code, self._done)
+            self._registration.close(self._status_text, self._exit_code, self._done_text)
         self._foreground.report_exit_code(self._exit_code or self._foreground.exit_code_if_unready)
         descriptor_disposal.wait_for_children()
         self._log.logger.info("stopped")

@@ -1,7 +1,7 @@
-"""All logs of a master: its own, the access log, and what its workers print.
+"""All logs of a master: its own log, the access log, and the output of its workers.
 
-Without ``--log-dir`` workers print where the master does. With it, they print into the outlets that
-the log writer reads.
+Without ``--log-dir`` workers print where the master does. With it they print into pipes that the
+log writer reads.
 """
 
 import logging
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from prefork.config import Config
 from prefork.errors import MachineError, UsageError
-from prefork.master.generation import Generation, access_log, make_logs
+from prefork.master.generation import Generation, create_log_files, make_access_log
 from prefork.master.output_pipes import LogWriterProcess, OutputPipes
 from prefork.observe.log_rotation import RotationPolicy
 from prefork.observe.logger import Log
@@ -27,43 +27,52 @@ if TYPE_CHECKING:
 
 
 class WorkerLogs:
-    """In a worker: the logs that it writes. ``waits``: it lets go of the starter's terminal only
-    when it is ready, so that a traceback is seen."""
+    """The logs that a worker writes, in the worker.
+
+    ``access``: its access log, if there is one. ``output``: the pipes for what it prints; None: it
+    prints where the master does. ``keeps_terminal``: its output goes to the terminal of a daemon's
+    starter until it is ready, so that a traceback of the app is seen there.
+    ``log_access``: the function that logs a request; None: there is no access log.
+    """
 
     def __init__(
         self,
         log: Log,
         access: "AccessLog | None",
-        mouth: OutputPipes | None,
+        output: OutputPipes | None,
         daemon: bool,
-        waits: bool,
+        keeps_terminal: bool,
     ) -> None:
         self._log = log
         self._access = access
-        self._mouth = mouth
+        self._output = output
         self._daemon = daemon
-        self._waits = waits
+        self._keeps_terminal = keeps_terminal
         self.log_access: Callable[[Exchange], None] | None = None
         if self._access is not None:
             self.log_access = self._access.write
-        self._before = StandardDescriptors()
-        if mouth is not None and not waits:
-            self._print_to(mouth)
+        self._descriptors_before = StandardDescriptors()
+        if output is not None and not keeps_terminal:
+            self._print_to(output)
 
     def on_ready(self) -> None:
-        """In a daemon's worker: the process that started it waits for the end of its output."""
-        if self._mouth is not None and self._waits:
-            self._print_to(self._mouth)
-        elif self._mouth is None and self._daemon:
-            self._complain(self._log.detach_terminal(self._before))
+        """Let go of the terminal, and open the access log's stdout anew.
+
+        The process that started the daemon waits for the end of its output.
+        """
+        if self._output is not None and self._keeps_terminal:
+            self._print_to(self._output)
+        elif self._output is None and self._daemon:
+            self._warn_of_reused(self._log.detach_terminal(self._descriptors_before))
         if self._access is not None:
             self._access.reopen_stdout()
 
-    def _print_to(self, mouth: OutputPipes) -> None:
-        self._complain(mouth.use(self._before))
+    def _print_to(self, output: OutputPipes) -> None:
+        self._warn_of_reused(output.redirect_streams(self._descriptors_before))
         self._log.reopen_streams()
 
-    def _complain(self, left_alone: list[int]) -> None:
+    def _warn_of_reused(self, left_alone: list[int]) -> None:
+        """Log which standard descriptors were not redirected, because they became other files."""
         for fd in left_alone:
             self._log.logger.warning(
                 "the app closed descriptor %d, which is a file of its own now; what it prints "
@@ -72,43 +81,46 @@ class WorkerLogs:
             )
 
     def open(self) -> None:
-        """While we are still who may."""
+        """Open the access log, while the process may still do so as its first user."""
         if self._access is not None:
             self._access.open()
 
     def reopen(self) -> None:
-        """Follow a rotation."""
+        """Open the files anew after a rotation."""
         self._log.reopen()
         if self._access is not None:
             self._access.reopen()
 
     def flush(self) -> None:
-        """Write what was collected, as far as there is room soon."""
+        """Write what is buffered, as far as the files take it soon."""
         if self._access is not None:
             self._access.flush()
         self._log.flush()
 
 
 class MasterLogs:
-    """In the master. ``path``: of the file that the workers' output goes to; None: to no file."""
+    """The logs of the master, and what it needs for those of its workers.
 
-    def __init__(self, log: Log, config: Config, here: str, name: str) -> None:
+    ``path``: the file that the output of workers is written to; None: to no file.
+    """
+
+    def __init__(self, log: Log, config: Config, start_dir: str, name: str) -> None:
         self._log = log
         self._daemon = config.daemon
-        self._rotation = rotation(config)
-        self._outlets: LogWriterProcess | None = None
-        self.path = Path(here, config.log_dir, f"{name}.out") if config.log_dir else None
+        self._rotation = rotation_settings(config)
+        self._log_writer: LogWriterProcess | None = None
+        self.path = Path(start_dir, config.log_dir, f"{name}.out") if config.log_dir else None
 
-    def start(self, waiter: Poller, begin: Callable[[], None]) -> None:
-        """Have a log writer, if there is something to write; it calls ``begin()`` first.
+    def start_writer(self, poller: Poller, enter_child: Callable[[], None]) -> None:
+        """Spawn the log writer if the settings want one. It calls ``enter_child`` first.
 
         Raises MachineError.
         """
         if self.path is None:
             return
 
-        def begin_writer() -> None:
-            begin()
+        def enter_writer() -> None:
+            enter_child()
             if self._daemon:
                 self._log.detach_terminal()
 
@@ -117,94 +129,106 @@ class MasterLogs:
         except OSError as error:
             why = f"cannot use {self.path.parent}: {error.strerror}; see --log-dir"
             raise MachineError(why) from error
-        settings = (self._rotation, self._log, waiter, begin_writer)
-        self._outlets = LogWriterProcess(directory, self.path.name, *settings)
+        settings = (self._rotation, self._log, poller, enter_writer)
+        self._log_writer = LogWriterProcess(directory, self.path.name, *settings)
 
     @property
     def logger(self) -> logging.Logger:
-        """The master's own."""
+        """The logger of the master."""
         return self._log.logger
 
-    # For the next worker.
+    # Workers.
 
-    def open(self) -> OutputPipes | None:
-        """Where the next worker will print. Raises MachineError."""
-        return self._outlets.open() if self._outlets is not None else None
+    def open_output(self) -> OutputPipes | None:
+        """Open pipes for the output of the next worker; None: there is no log writer.
 
-    def hand_over(self, mouth: OutputPipes | None, slot: int, pid: int) -> None:
-        """The worker lives."""
-        if self._outlets is not None and mouth is not None:
-            self._outlets.hand_over(mouth, slot, pid)
+        Raises MachineError.
+        """
+        return self._log_writer.open() if self._log_writer is not None else None
 
-    def in_worker(
-        self, generation: Generation, order: Spawn, mouth: OutputPipes | None, starting: bool
+    def hand_over_output(self, output: OutputPipes | None, slot: int, pid: int) -> None:
+        """Pass the pipes of a worker that was forked to the log writer."""
+        if self._log_writer is not None and output is not None:
+            self._log_writer.hand_over(output, slot, pid)
+
+    def make_worker_logs(
+        self, generation: Generation, order: Spawn, output: OutputPipes | None, starting: bool
     ) -> WorkerLogs:
-        """In the child. ``starting``: no worker has ever been ready."""
-        if mouth is not None:
-            mouth.take(generation.identity.uid)
-        access = access_log(generation.config, order.slot, order.generation, self._log.logger)
-        waits = starting and self._daemon
-        return WorkerLogs(self._log, access, mouth, self._daemon, waits)
+        """Return the logs of a worker, in its process.
 
-    # What is asked.
+        ``starting``: no worker has been ready yet.
+        """
+        if output is not None:
+            output.take_write_ends(generation.identity.uid)
+        access = make_access_log(generation.config, order.slot, order.generation, self._log.logger)
+        waits = starting and self._daemon
+        return WorkerLogs(self._log, access, output, self._daemon, waits)
+
+    # Requests.
 
     def reload(self, config: Config) -> None:
-        """Settings that a reload can change."""
+        """Apply the settings that a reload can change."""
         self._log.set_level(config.log_level)
-        self._rotation = rotation(config)
-        if self._outlets is not None:
-            self._outlets.set_rotation(self._rotation)
+        self._rotation = rotation_settings(config)
+        if self._log_writer is not None:
+            self._log_writer.set_rotation(self._rotation)
 
     def reopen(self, config: Config, identity: Identity) -> int | None:
-        """All of them, after a rotation. The number of what the log writer was asked, if it was."""
+        """Open all logs anew after a rotation.
+
+        Returns the number of the order to the log writer; None: there is none.
+        """
         self._log.reopen()
         try:
-            make_logs(config, identity)
+            create_log_files(config, identity)
         except MachineError as error:
             self._log.logger.error("%s", error)
-        return self._outlets.ask("reopen") if self._outlets is not None else None
+        return self._log_writer.order("reopen") if self._log_writer is not None else None
 
-    def ask(self, what: str) -> int:
-        """``rotate`` or ``flush``; the number of the wish. Raises PreforkError."""
-        if self._outlets is None:
+    def order(self, what: str) -> int:
+        """Order the log writer to ``rotate`` or ``flush``; return the number of the order.
+
+        Raises PreforkError.
+        """
+        if self._log_writer is None:
             raise UsageError("its output goes to no file; give it one with --log-dir")
         if what == "flush" and self._log.path:
             self._log.empty()
-        return self._outlets.ask(what)
+        return self._log_writer.order(what)
 
     def has_done(self, number: int | None) -> bool:
-        """Whether the log writer did what was asked."""
-        return number is None or self._outlets is None or self._outlets.has_done(number)
+        """Whether the log writer carried out this order; None: there was none."""
+        return number is None or self._log_writer is None or self._log_writer.has_done(number)
 
     # Housekeeping.
 
-    def places(self) -> dict[str, str]:
-        """The files, for whoever wants to read them."""
+    def log_paths(self) -> dict[str, str]:
+        """Return the paths of the log files by kind: "log" and "output"."""
         files = {"log": self._log.path, "output": str(self.path or "")}
         return {name: path for name, path in files.items() if path}
 
-    def settle(self) -> None:
-        """Now and then: have a log writer again, if there could be none."""
-        if self._outlets is not None:
-            self._outlets.settle()
+    def ensure_writer(self) -> None:
+        """Spawn a log writer if none runs and one is due."""
+        if self._log_writer is not None:
+            self._log_writer.ensure_running()
 
     def knows_pid(self, pid: int) -> bool:
-        """Whether it is the log writer."""
-        return self._outlets is not None and self._outlets.knows_pid(pid)
+        """Whether ``pid`` is the log writer."""
+        return self._log_writer is not None and self._log_writer.knows_pid(pid)
 
     def close_copy(self) -> None:
-        """In a worker."""
-        if self._outlets is not None:
-            self._outlets.close_copy()
+        """Close the copies of pipes and channel, in a worker."""
+        if self._log_writer is not None:
+            self._log_writer.close_copy()
 
     def close(self) -> None:
-        """No worker is left."""
-        if self._outlets is not None:
-            self._outlets.close()
+        """Wait a moment for the last lines, when no worker is left."""
+        if self._log_writer is not None:
+            self._log_writer.close()
 
 
-def rotation(config: Config) -> RotationPolicy:
-    """What the settings say about it."""
+def rotation_settings(config: Config) -> RotationPolicy:
+    """Return the rotation of output files by these settings."""
     return RotationPolicy(
         format=config.log_format,
         size=config.log_rotate_size,

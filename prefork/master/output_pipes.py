@@ -1,7 +1,18 @@
-"""Workers' output: the master opens the pipes and hands them to the log writer.
+"""The output of workers: the master opens the pipes and hands them to the log writer.
 
-The master never reads what is in them and never waits for the writer. It keeps the read ends until
-the writer says that they came to their end, so that a writer may die at any time.
+The master never reads the pipes and never waits for the log writer. It keeps the read ends until
+the log writer reports that a pipe is at its end, so that a log writer may die at any time.
+
+Design
+------
+- **The master hands the pipes to the log writer at its fork, and later ones with SCM_RIGHTS.** A
+  log writer that takes no more messages is killed, and its successor inherits all pipes. One that
+  died young lets its successor sleep first, in its own process, because the master has no time to
+  wait.
+- **A full disk drops lines, a stopped log writer does not:** then the pipes fill (1 MB each, where
+  the kernel grants it), and after that the app waits, as with any stdout.
+- **A worker's stdout is line-buffered when it goes to the log writer,** as on a terminal, because a
+  person who follows a log wants to see a channel when it was printed.
 """
 
 import os
@@ -29,35 +40,41 @@ from prefork.wire.log_writer_messages import (
     unknown_message_error,
 )
 
-LONGEST_PAUSE = 5.0
-"""Seconds that a writer rests at most, when those before it died young."""
+MAX_PAUSE = 5.0
+"""The longest pause in seconds of a log writer, after log writers died young."""
 
-LAST_LINES = 2.0
-"""Seconds that the writer has, at the end, to write what is left."""
+FINAL_WRITE_TIMEOUT = 2.0
+"""Seconds that the log writer has for the last lines, at the end of the master."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputPipes:
-    """Both pipes of a worker that is about to be forked."""
+    """The pipes for stdout (``out``) and stderr (``err``) of one worker."""
 
     out: Pipe
     err: Pipe
 
     def close(self) -> None:
-        """It was not forked."""
+        """Close both pipes, because the worker was not forked."""
         self.out.close()
         self.err.close()
 
-    def take(self, uid: int | None) -> None:
-        """In the worker, while it is still who it was: later it may open /dev/stdout."""
+    def take_write_ends(self, uid: int | None) -> None:
+        """Keep the write ends only, in the worker, and give them to its user.
+
+        The worker may open /dev/stdout as that user later.
+        """
         for pipe in (self.out, self.err):
             os.close(pipe.reader)
             if uid is not None:
                 os.fchown(pipe.writer, uid, -1)
 
-    def use(self, before: StandardDescriptors) -> list[int]:
-        """In the worker: what it prints goes there from now on, line by line. Returns the
-        descriptors that belong to an app since ``before``."""
+    def redirect_streams(self, before: StandardDescriptors) -> list[int]:
+        """Redirect stdout and stderr to the pipes, line by line, in the worker.
+
+        Returns the standard descriptors that are left alone, because the app closed them and they
+        became other files since ``before``.
+        """
         flush_streams()
         pipes = {1: self.out.writer, 2: self.err.writer}
         left_alone = [fd for fd, writer in pipes.items() if not before.replace(fd, writer)]
@@ -68,8 +85,11 @@ class OutputPipes:
 
 
 class LogWriterProcess:
-    """All outlets of a master. ``directory`` and ``name``: of the log, in which the lines end.
-    ``begin``: what the writer does first in its process."""
+    """The log writer and its successors, and the output pipes of all workers.
+
+    ``directory`` and ``name``: of the output file. ``enter_child``: called first in the new
+    process.
+    """
 
     def __init__(
         self,
@@ -77,77 +97,81 @@ class LogWriterProcess:
         name: str,
         rotation: RotationPolicy,
         log: Log,
-        waiter: Poller,
-        begin: Callable[[], None],
+        poller: Poller,
+        enter_child: Callable[[], None],
     ) -> None:
         self._directory = directory
         self._name = name
         self._rotation = rotation
         self._log = log
-        self._begin = begin
-        self._ledger = WriteJournal()
-        self._outlets: dict[WorkerStream, int] = {}
-        self._numbers = 0
-        self._asked: dict[int, str] = {}
-        self._writer: AuxiliaryProcess[DescriptorChannel] = AuxiliaryProcess(
-            "log writer", waiter, LONGEST_PAUSE, self._hear, self._on_death, self._on_failure
+        self._enter_child = enter_child
+        self._journal = WriteJournal()
+        self._open_pipes: dict[WorkerStream, int] = {}
+        self._last_number = 0
+        self._pending_orders: dict[int, str] = {}
+        self._process: AuxiliaryProcess[DescriptorChannel] = AuxiliaryProcess(
+            "log writer", poller, MAX_PAUSE, self._read, self._on_death, self._on_failure
         )
-        self._bear()
+        self._spawn()
 
-    # The writer.
+    # The process.
 
-    def _bear(self) -> None:
-        """Raises MachineError."""
-        line, its_end = open_channel_pair()
+    def _spawn(self) -> None:
+        """Spawn a log writer. Raises MachineError."""
+        ours, theirs = open_channel_pair()
 
-        def live() -> int:
-            self._begin()
-            self._writer.rest()  # here: it has the pipes, and writes the rest if the master ends
+        def main() -> int:
+            self._enter_child()
+            # In this process, because it holds the pipes, and writes the last lines if the master
+            # ends meanwhile.
+            self._process.sleep_pause()
             become_owner_of(self._directory)
             outputs = OutputFiles(self._directory, self._name, self._rotation, self._log.logger)
-            return LogWriter(self._outlets, its_end, outputs, self._ledger, self._log).run()
+            return LogWriter(self._open_pipes, theirs, outputs, self._journal, self._log).run()
 
-        self._writer.bear(line, its_end, live)
-        for number, what in self._asked.items():
-            line.send(encode_message(what, number=number))  # it has the log as it is now
+        self._process.spawn(ours, theirs, main)
+        for number, what in self._pending_orders.items():
+            ours.send(encode_message(what, number=number))
 
-    def settle(self) -> None:
-        """Have a writer again, if there could be none."""
-        self._writer.settle(self._bear)
+    def ensure_running(self) -> None:
+        """Spawn a log writer if none runs and one is due."""
+        self._process.ensure_running(self._spawn)
 
     def _on_death(self, why: str) -> None:
         self._log.logger.error("%s; no line is lost", why)
-        self.settle()
+        self.ensure_running()
 
     def _on_failure(self, why: str) -> None:
-        self._log.logger.error("there is no log writer: %s", why)
+        self._log.logger.error("cannot start the log writer: %s; trying again in a second", why)
 
-    def _hear(self, line: DescriptorChannel) -> None:
-        for data, _ in line.receive():
+    def _read(self, channel: DescriptorChannel) -> None:
+        """Read messages. Raises EOFError at the end, ValueError for an invalid message."""
+        for data, _ in channel.receive():
             if not data:
                 raise EOFError
-            say, details = decode_message(data)
-            if say == "drained":
+            kind, details = decode_message(data)
+            if kind == "drained":
                 self._close_drained(message_number(details))
-            elif say == "done":
-                self._asked.pop(message_number(details), None)
+            elif kind == "done":
+                self._pending_orders.pop(message_number(details), None)
             else:
-                raise unknown_message_error(say)
+                raise unknown_message_error(kind)
 
     def _close_drained(self, number: int) -> None:
-        for outlet in [outlet for outlet in self._outlets if outlet.number == number]:
-            os.close(self._outlets.pop(outlet))
+        """Close the read end of a pipe that is at its end."""
+        for stream in [stream for stream in self._open_pipes if stream.number == number]:
+            os.close(self._open_pipes.pop(stream))
 
-    def _say(self, data: bytes, fd: int | None = None) -> None:
-        line = self._writer.channel
-        if line is not None and not line.send(data, fd):
-            # It takes no post any more. Its successor inherits all that there is.
-            self._writer.kill()
+    def _send(self, data: bytes, fd: int | None = None) -> None:
+        """Send a message; kill a log writer that takes none, because its successor inherits all."""
+        channel = self._process.channel
+        if channel is not None and not channel.send(data, fd):
+            self._process.kill()
 
     # Workers.
 
     def open(self) -> OutputPipes:
-        """For the next worker. Raises MachineError."""
+        """Open the pipes of the next worker. Raises MachineError."""
         out = open_output_pipe()
         try:
             return OutputPipes(out, open_output_pipe())
@@ -155,59 +179,64 @@ class LogWriterProcess:
             out.close()
             raise
 
-    def hand_over(self, mouth: OutputPipes, slot: int, pid: int) -> None:
-        """The worker lives: the writer gets its pipes."""
-        for stream, pipe in (("out", mouth.out), ("err", mouth.err)):
+    def hand_over(self, output: OutputPipes, slot: int, pid: int) -> None:
+        """Pass the pipes of a worker that was forked to the log writer."""
+        for stream, pipe in (("out", output.out), ("err", output.err)):
             os.close(pipe.writer)
-            self._numbers += 1
-            outlet = WorkerStream(self._numbers, slot, pid, stream)
-            self._outlets[outlet] = pipe.reader
-            self._say(encode_message("outlet", **asdict(outlet)), pipe.reader)
+            self._last_number += 1
+            worker_stream = WorkerStream(self._last_number, slot, pid, stream)
+            self._open_pipes[worker_stream] = pipe.reader
+            self._send(encode_message("outlet", **asdict(worker_stream)), pipe.reader)
 
-    # What is asked.
+    # Orders.
 
-    def ask(self, what: str) -> int:
-        """Have the writer ``rotate``, ``flush`` or ``reopen``; the number of the wish."""
-        self._numbers += 1
-        self._asked[self._numbers] = what
-        self._say(
-            encode_message(what, number=self._numbers),
-            self._new_log() if what == "reopen" else None,
+    def order(self, what: str) -> int:
+        """Order the log writer to ``rotate``, ``flush`` or ``reopen``; return the order's
+        number."""
+        self._last_number += 1
+        self._pending_orders[self._last_number] = what
+        self._send(
+            encode_message(what, number=self._last_number),
+            self._reopen_directory() if what == "reopen" else None,
         )
-        return self._numbers
+        return self._last_number
 
-    def _new_log(self) -> int | None:
-        """The master's own log for the writer, which may not be the user who can open it. A later
-        writer inherits that, and the directory."""
-        with suppress(OSError):  # the writer says why
+    def _reopen_directory(self) -> int | None:
+        """Open the directory anew, and return the master's own log for the log writer.
+
+        The log writer may run as a user who cannot open that log. A later log writer inherits both.
+        """
+        with suppress(OSError):  # the log writer logs why
             self._directory.reopen()
         return self._log.file
 
     def has_done(self, number: int) -> bool:
-        """Whether the wish is fulfilled."""
-        return number not in self._asked
+        """Whether this order was carried out."""
+        return number not in self._pending_orders
 
     def set_rotation(self, rotation: RotationPolicy) -> None:
-        """From now on."""
+        """Rotate by these settings from now on."""
         self._rotation = rotation
-        self._say(encode_message("settings", **asdict(rotation)))
+        self._send(encode_message("settings", **asdict(rotation)))
 
     def knows_pid(self, pid: int) -> bool:
-        """Whether it is the writer's."""
-        return self._writer.knows_pid(pid)
+        """Whether ``pid`` is the log writer."""
+        return self._process.knows_pid(pid)
 
     def close_copy(self) -> None:
-        """In a child."""
-        self._writer.close_copy()
-        for reader in self._outlets.values():
+        """Close the copies of all descriptors, in a child."""
+        self._process.close_copy()
+        for reader in self._open_pipes.values():
             os.close(reader)
         self._directory.close()
-        self._ledger.close_copy()
+        self._journal.close_copy()
 
     def close(self) -> None:
-        """No worker is left. Wait a moment for the last lines; a grandchild may go on printing, and
-        then the writer stays with it."""
-        if self._writer:
-            writer = self._writer.let_go()
-            if writer.wait_for_exit(LAST_LINES):
+        """Wait a moment for the last lines, when no worker is left.
+
+        A grandchild may go on printing. Then the log writer goes on, too, and is not reaped.
+        """
+        if self._process:
+            writer = self._process.detach()
+            if writer.wait_for_exit(FINAL_WRITE_TIMEOUT):
                 writer.reap()

@@ -1,7 +1,13 @@
-"""Restarts that nobody asks for at the moment: by the clock, by changed files, by memory.
+"""Restarts without a command: by the clock (``--cron``), changed files, or memory.
 
-They only make wishes: the pool decides which worker is replaced and when, and a wish to reload
-waits for the end of a roll, so that many changes during one make one more.
+They only request: the pool decides which worker is replaced and when. A reload for changed files
+waits for the end of a roll that goes on, so that many changes during a roll cause one more.
+
+Design
+------
+- **``--cron`` recycles, it does not reload:** at four in the morning no operator would see that a
+  file was half edited. So the settings stay, the number of the generation stays, too, and an heir
+  that fails is tried again.
 """
 
 import logging
@@ -21,28 +27,31 @@ from prefork.wire.watcher_messages import FilesChanged
 
 
 class PlannedRestarts:
-    """``tell`` takes facts; ``reload`` is what a HUP does; ``begin``: what a child of ours that is
-    no worker does first."""
+    """Runs the schedule, the file watcher and the memory limit.
+
+    ``add_fact``: takes facts for the pool. ``reload``: reloads as on SIGHUP. ``enter_child``:
+    called first in the process of the watcher.
+    """
 
     def __init__(
         self,
-        waiter: Poller,
-        nursery: Children,
+        poller: Poller,
+        children: Children,
         pool: Pool,
         logger: logging.Logger,
-        tell: Callable[[facts.Fact], None],
+        add_fact: Callable[[facts.Fact], None],
         reload: Callable[[], object],
-        begin: Callable[[], None],
+        enter_child: Callable[[], None],
     ) -> None:
         self._pool = pool
         self._logger = logger
-        self._tell = tell
+        self._add_fact = add_fact
         self._reload = reload
         self._wants_reload = False
-        self._timetable = RestartSchedule(time, local_zone)
-        self._watch = WatcherProcess(waiter, begin, self._on_change, logger)
-        self._footprints = MemoryLimit(
-            nursery, pool, lambda worker, why: tell(facts.Worn(worker, why)), logger
+        self._schedule = RestartSchedule(time, local_zone)
+        self._watcher = WatcherProcess(poller, enter_child, self._on_change, logger)
+        self._memory_limit = MemoryLimit(
+            children, pool, lambda worker, why: add_fact(facts.Worn(worker, why)), logger
         )
 
     def _on_change(self, changed: FilesChanged) -> None:
@@ -51,48 +60,48 @@ class PlannedRestarts:
         what = "one more reload when this one has ended" if rolling else "reloading"
         self._logger.info("%s; %s", changed, what)
 
-    def settle(self, in_force: Generation) -> None:
-        """What is due, by the settings in force."""
-        if self._rests:
+    def run_due(self, in_force: Generation) -> None:
+        """Do what is due by the settings in force."""
+        if self._is_paused:
             return
         config = in_force.config
-        self._footprints.settle(config)
-        if (expression := self._timetable.settle(config.cron)) is not None:
-            self._tell(facts.RecycleRequested(f"--cron {expression}"))
-        self._watch.settle(in_force.watched)
+        self._memory_limit.run_due(config)
+        if (expression := self._schedule.pop_due(config.cron)) is not None:
+            self._add_fact(facts.RecycleRequested(f"--cron {expression}"))
+        self._watcher.ensure_running(in_force.watched)
         if self._wants_reload and self._pool.state is not MasterState.RELOADING:
             self._wants_reload = False
             self._reload()
 
     def next_deadline(self) -> float | None:
-        """When ``settle`` is due although nothing happens."""
-        if self._rests:
+        """Return the monotonic time at which ``run_due`` is due although nothing happens."""
+        if self._is_paused:
             return None
-        due = [self._footprints.next_deadline(), self._watch.next_deadline()]
-        if (patience := self._timetable.patience()) is not None:
+        due = [self._memory_limit.next_deadline(), self._watcher.next_deadline()]
+        if (patience := self._schedule.seconds_to_next_check()) is not None:
             due.append(monotonic() + patience)
         return min((each for each in due if each is not None), default=None)
 
     @property
-    def _rests(self) -> bool:
-        """Before anything serves, and once the end has begun."""
-        return self._pool.stopping or self._pool.state is MasterState.STARTING
+    def _is_paused(self) -> bool:
+        """Whether nothing is checked: before the first worker serves, and while stopping."""
+        return self._pool.is_stopping or self._pool.state is MasterState.STARTING
 
     def describe(self) -> dict[str, Any]:
-        """What will happen by itself."""
-        if (planned := self._timetable.next) is None:
+        """Return the time of the next ``--cron`` for ``prefork show``; empty: there is none."""
+        if (planned := self._schedule.next_due) is None:
             return {}
         at, expression = planned
         return {"next_restart": {"at": at.timestamp(), "cron": expression}}
 
     def knows_pid(self, pid: int) -> bool:
-        """Whether it is the watcher's."""
-        return self._watch.knows_pid(pid)
+        """Whether ``pid`` is the watcher."""
+        return self._watcher.knows_pid(pid)
 
     def close_copy(self) -> None:
-        """In a child."""
-        self._watch.close_copy()
+        """Close the copies of the watcher's descriptors, in a child."""
+        self._watcher.close_copy()
 
     def close(self) -> None:
-        """At the end of the master."""
-        self._watch.close()
+        """End the watcher, at the end of the master."""
+        self._watcher.close()

@@ -1,9 +1,35 @@
-"""Workers that are programs: when one counts as ready, how it is signalled, what it leaves behind.
+"""Workers that are programs (``prefork -- COMMAND``): readiness, signals, and leftover processes.
 
-The pool sees no difference. A program's exec is the end of its ready pipe; then it is ready when it
-says so on its notify socket, when it has lived for a while, or when it listens, as --ready wants.
-It is signalled as a whole group. What outlives its leader gets the stop signal, and SIGKILL when
-the kill timeout that the leader had is over; the master does not end before.
+The pool sees no difference between a program and an app. The exec of a program closes its ready
+pipe. From then on ``--ready`` decides when it is ready: when it reports so on its notify socket,
+when it has lived for a while, or when it listens. Signals go to its whole session. Processes that
+outlive the leader of the session get the stop signal, and SIGKILL when the kill timeout of the
+leader is over. The master does not end before them.
+
+Design
+------
+- **A notify socket for each program,** so that a message needs no search for its sender. The sender
+  is checked all the same (SCM_CREDENTIALS): it has to belong to the session of the program or to be
+  a descendant. A sender that ended meanwhile counts if its user is right, because
+  ``systemd-notify`` exits at once.
+- **A program may write READY=1 to a descriptor, too** (``NOTIFY_FD``). Node and shells cannot send
+  to a unix datagram socket; they would have to wait for ``--min-uptime`` or to start a process for
+  one word.
+- **``--ready connect`` looks for the listening socket in /proc, it does not connect:** during a
+  reload the old program may answer. With a shared socket it would prove nothing, and is refused.
+- **The stop signal goes to the session, as with systemd.** Otherwise the shell of
+  ``sh -c "node server.js"`` would end alone. In a quick stop a program gets the stop signal and one
+  second, because SIGQUIT means "gently" to some programs.
+- **A program that hangs gets SIGABRT,** as from systemd's watchdog; many runtimes print their
+  stacks then.
+- **A master with programs adopts orphans** (PR_SET_CHILD_SUBREAPER). It reaps them, waits at its
+  end for the sessions, and kills processes that left their session.
+- **A guard process ends the programs of a killed master** (``unix/orphan_guard.py``). A guard that
+  was killed itself is replaced after a moment, and before the next program begins.
+- **The exit code of a single program is the exit code of the master,** in the foreground and if the
+  program ended by itself, as under tini and docker. Not when the master was told to stop (0), not
+  for several programs (102, because it is not clear whose code it would be); and 0 never hides a
+  failure. The pool knows nothing of it.
 """
 
 import os
@@ -36,339 +62,378 @@ from prefork.wire import notify
 from prefork.wire.ready import InvalidMessage, MessageKind, ReadyMessage
 from prefork.worker.program_exec import ProgramPipes
 
-LOOK = 0.1
-"""Seconds between two looks at what no descriptor tells: a port, a process of somebody else's."""
+POLL_INTERVAL = 0.1
+"""Seconds between two looks at what no descriptor reports: a port, or a process that is no
+child."""
 
 
 @dataclass(slots=True)
 class Program:
-    """One program. ``due``: when the next look at its readiness is; ``stop_by``: the end of its
-    kill timeout, once it was told to stop."""
+    """One program.
+
+    ``worker``: its serial number in the pool. ``notify``: its notify socket. ``stderr``: the relay
+    of its stderr. ``next_look_at``: monotonic time of the next look at its readiness; None: none is
+    needed. ``is_watched``: its notify socket is polled. ``kill_at``: monotonic time of the end of
+    its kill timeout; None: it was not told to stop.
+    """
 
     worker: int
-    made: Generation
+    generation: Generation
     notify: NotifySocket
-    words: StderrRelay
+    stderr: StderrRelay
     pid: int = 0
-    due: float | None = None
+    next_look_at: float | None = None
     is_ready: bool = False
-    is_heard: bool = True
-    stop_by: float | None = None
+    is_watched: bool = True
+    kill_at: float | None = None
 
     @property
     def config(self) -> Config:
         """The settings of its generation."""
-        return self.made.config
+        return self.generation.config
 
     def runs_as(self, uid: int) -> bool:
-        """Whether this is its user, or root."""
-        own = self.made.identity.uid
+        """Whether ``uid`` is the user of the program or root."""
+        own = self.generation.identity.uid
         return uid in (0, os.getuid() if own is None else own)
 
 
 @dataclass(slots=True)
 class OrphanedSession:
-    """Processes that outlived the leader of their session."""
+    """Processes that outlived the leader of their session. ``session``: the pid of the leader.
+
+    ``kill_at``: monotonic time when they get SIGKILL.
+    """
 
     session: int
-    words: StderrRelay
-    deadline: float
-    next_look: float = field(default_factory=monotonic)
+    stderr: StderrRelay
+    kill_at: float
+    next_look_at: float = field(default_factory=monotonic)
 
 
 class Programs:
-    """All of one master. ``say`` is told what a program means by what it does."""
+    """The programs of one master.
+
+    ``on_message``: called with the messages of a program, as if they came from its ready pipe.
+    ``adopts_orphans``: orphans become children of the master, which has to reap them.
+    """
 
     def __init__(
         self,
-        waiter: Poller,
-        nursery: Children,
-        say: Callable[[int, ReadyMessage | InvalidMessage], None],
+        poller: Poller,
+        children: Children,
+        on_message: Callable[[int, ReadyMessage | InvalidMessage], None],
         log: Log,
         titles: ProcessTitles,
     ) -> None:
-        self._waiter = waiter
-        self._nursery = nursery
-        self._say = say
+        self._poller = poller
+        self._children = children
+        self._on_message = on_message
         self._log = log
-        self._guard = OrphanGuard(log.fd, titles.guard)
-        self._guard_due: float | None = None
-        """When there is to be a new one."""
+        self._guard = OrphanGuard(log.fd, titles.set_guard)
+        self._guard_due_at: float | None = None
+        """Monotonic time when a new guard is due; None: a guard runs, or none is needed."""
         self._programs: dict[int, Program] = {}
-        self._remains: list[OrphanedSession] = []
+        self._orphaned_sessions: list[OrphanedSession] = []
         self._only: Program | None = None
-        """The only one, if there is but one slot …"""
-        self._ended: ExitStatus | None = None
-        """… and how it ended by itself, until there is another."""
-        nursery.on_silence = self._on_silence
-        self.adopts = os.getpid() == 1
-        """Whether orphans come to this process, which has to reap them."""
+        """The last program, if there is one slot only."""
+        self._only_death: ExitStatus | None = None
+        """How ``_only`` ended by itself; None: it runs, or was told to stop."""
+        children.on_ready_pipe_closed = self._on_exec
+        self.adopts_orphans = os.getpid() == 1
 
-    def bear(
+    def spawn(
         self,
-        made: Generation,
-        outlet: int | None,
+        generation: Generation,
+        log_writer_pipe: int | None,
         worker: int,
-        life: Callable[[int, int, Row, ProgramPipes], int],
+        main: Callable[[int, int, Row, ProgramPipes], int],
     ) -> int:
-        """Fork a child that runs ``life(ready_fd, ask_fd, row, hatch)``; its pid. ``outlet``: a
-        pipe to the log writer, which we copy, for its stderr. Raises MachineError."""
-        if not self.adopts:
+        """Fork a process that runs ``main`` and becomes the program; return its pid.
+
+        ``log_writer_pipe``: the pipe to the log writer for its stderr, which is duplicated; None:
+        its stderr goes to the log of the master.
+        ``main``: gets the arguments of ``Children.spawn`` and the pipes of the program.
+        Raises MachineError.
+        """
+        if not self.adopts_orphans:
             process_tree.become_subreaper()
-            self.adopts = True
+            self.adopts_orphans = True
         if not self._guard:
-            self._begin_guard()
-        line, pipe = NotifySocket(), open_output_pipe()
-        hatch = ProgramPipes(line.address, pipe.writer)
-        copy = os.dup(outlet) if outlet is not None else None
-        words = StderrRelay(
-            pipe, self._waiter, self._log, copy, lambda why: self._lose_words(worker, why)
+            self._start_guard()
+        notify_socket, pipe = NotifySocket(), open_output_pipe()
+        program_pipes = ProgramPipes(notify_socket.address, pipe.writer)
+        copy = os.dup(log_writer_pipe) if log_writer_pipe is not None else None
+        relay = StderrRelay(
+            pipe, self._poller, self._log, copy, lambda why: self._on_stderr_failure(worker, why)
         )
-        program = Program(worker, made, line, words)
+        program = Program(worker, generation, notify_socket, relay)
         self._programs[worker] = program
-        self._only, self._ended = program if made.policy.workers == 1 else None, None
+        self._only, self._only_death = program if generation.policy.workers == 1 else None, None
         try:
-            program.pid = self._nursery.bear(worker, lambda fd, ask, row: life(fd, ask, row, hatch))
+            program.pid = self._children.spawn(
+                worker, lambda fd, ask, row: main(fd, ask, row, program_pipes)
+            )
         except BaseException:
             del self._programs[worker]
-            line.close()
-            words.close()
+            notify_socket.close()
+            relay.close()
             raise
         finally:
             pipe.close_writer()
-        self._waiter.add_reader(line.fileno(), lambda: self._hear(program))
-        stop_signal = signal.Signals[made.config.stop_signal]
+        self._poller.add_reader(notify_socket.fileno(), lambda: self._read_notices(program))
+        stop_signal = signal.Signals[generation.config.stop_signal]
         self._guard.add(
-            GuardedSession(program.pid, stop_signal, made.config.kill_timeout, words.fd, words.sink)
+            GuardedSession(
+                program.pid, stop_signal, generation.config.kill_timeout, relay.fd, relay.target_fd
+            )
         )
         return program.pid
 
-    def _begin_guard(self) -> None:
-        """Raises MachineError."""
-        self._guard_due = None
+    def _start_guard(self) -> None:
+        """Start the guard process. Raises MachineError."""
+        self._guard_due_at = None
         self._guard.start()
-        self._waiter.add_reader(self._guard.fileno(), self._on_guard_death)
+        self._poller.add_reader(self._guard.fileno(), self._on_guard_death)
 
     def _on_guard_death(self) -> None:
-        """Somebody killed it. Not at once, in case it does not live for long."""
-        self._waiter.remove(self._guard.fileno())
+        """Schedule a new guard, with a delay, in case it is killed again at once."""
+        self._poller.remove(self._guard.fileno())
         self._guard.close()
-        self._guard_due = monotonic() + LOOK
+        self._guard_due_at = monotonic() + POLL_INTERVAL
 
-    def _lose_words(self, worker: int, why: str) -> None:
-        """Its stderr cannot be passed on any more: a program that lives is replaced."""
+    def _on_stderr_failure(self, worker: int, why: str) -> None:
+        """Replace a program whose stderr cannot be passed on any more."""
         if worker in self._programs:
-            self._say(worker, InvalidMessage(why))
+            self._on_message(worker, InvalidMessage(why))
         else:
             text = "the stderr of processes that a program left behind is lost: %s"
             self._log.logger.error(text, why)
 
-    def owns(self, worker: int) -> bool:
-        """Whether this worker is a program."""
+    def is_program(self, worker: int) -> bool:
+        """Whether the worker with this serial number is a program."""
         return worker in self._programs
 
     # Ready.
 
-    def _on_silence(self, worker: int) -> None:
-        """Its ready pipe closed: it runs, unless its death comes next."""
+    def _on_exec(self, worker: int) -> None:
+        """Schedule the first look at readiness, when the ready pipe closed at the exec.
+
+        The pipe closes as well when the process dies before its exec; its death comes next then.
+        """
         program = self._programs.get(worker)
         if program is None:
             return
         match program.config.ready.mode:
             case "auto":
-                program.due = monotonic() + program.config.min_uptime
+                program.next_look_at = monotonic() + program.config.min_uptime
             case "after":
-                program.due = monotonic() + program.config.ready.delay
+                program.next_look_at = monotonic() + program.config.ready.delay
             case "connect":
-                program.due = monotonic()
+                program.next_look_at = monotonic()
 
-    def _look(self, program: Program, now: float) -> None:
+    def _check_ready(self, program: Program, now: float) -> None:
+        """Mark a program as ready, unless it is to listen and does not yet."""
         address = program.config.ready.address
         if address is not None and not is_program_listening(address, program.pid):
-            program.due = now + LOOK
+            program.next_look_at = now + POLL_INTERVAL
         else:
-            self._ready(program)
+            self._mark_ready(program)
 
-    def _ready(self, program: Program) -> None:
-        program.due = None
+    def _mark_ready(self, program: Program) -> None:
+        program.next_look_at = None
         if program.is_ready:
             return
         program.is_ready = True
-        # Its runtime may have asked for a shorter queue, which is the queue of all.
-        restore_backlog(program.made.listeners, program.config.backlog)
-        self._say(program.worker, ReadyMessage(MessageKind.READY))
+        # Its runtime may have set a shorter backlog, which belongs to the queue of all workers.
+        restore_backlog(program.generation.listeners, program.config.backlog)
+        self._on_message(program.worker, ReadyMessage(MessageKind.READY))
 
-    def _hear(self, program: Program) -> None:
-        """Whatever it makes us raise counts as nonsense of its, and must not end the master."""
+    def _read_notices(self, program: Program) -> None:
+        """Read messages from the notify socket of a program.
+
+        An exception that a message raises counts as an invalid message of the program and must not
+        end the master.
+        """
         try:
             for notice in program.notify.read():
-                if self._is_its_own(notice, program):
-                    self._heed(program, notify.decode_notification(notice.data))
+                if self._is_from_program(notice, program):
+                    self._apply_notices(program, notify.decode_notification(notice.data))
         except Exception as error:
-            self._hear_no_more(program)
-            self._say(program.worker, InvalidMessage(f"{type(error).__name__}: {error}"))
-        if program.notify.is_paused and program.is_heard:
-            self._hear_no_more(program)
+            self._stop_watching(program)
+            self._on_message(program.worker, InvalidMessage(f"{type(error).__name__}: {error}"))
+        if program.notify.is_paused and program.is_watched:
+            self._stop_watching(program)
             run_in_child(
-                self._waiter, program.notify.discard_next, lambda: self._hear_again(program)
+                self._poller, program.notify.discard_next, lambda: self._watch_again(program)
             )
 
-    def _hear_no_more(self, program: Program) -> None:
-        if program.is_heard:
-            program.is_heard = False
-            self._waiter.remove(program.notify.fileno())
+    def _stop_watching(self, program: Program) -> None:
+        if program.is_watched:
+            program.is_watched = False
+            self._poller.remove(program.notify.fileno())
 
-    def _hear_again(self, program: Program) -> None:
-        """What brought descriptors was taken out of its queue."""
+    def _watch_again(self, program: Program) -> None:
+        """Poll the notify socket again, after a child discarded a message with descriptors."""
         if self._programs.get(program.worker) is program:
-            program.is_heard, program.notify.is_paused = True, False
-            self._waiter.add_reader(program.notify.fileno(), lambda: self._hear(program))
+            program.is_watched, program.notify.is_paused = True, False
+            self._poller.add_reader(program.notify.fileno(), lambda: self._read_notices(program))
 
     @staticmethod
-    def _is_its_own(notice: NotifyMessage, program: Program) -> bool:
-        """Of its processes. One that ended meanwhile at least had the same user."""
+    def _is_from_program(notice: NotifyMessage, program: Program) -> bool:
+        """Whether a message comes from a process of this program (see Design)."""
         known = process_tree.is_in_session_or_descendant(notice.pid, program.pid)
         return program.runs_as(notice.uid) if known is None else known
 
-    def _heed(self, program: Program, said: notify.Notification) -> None:
+    def _apply_notices(self, program: Program, said: notify.Notification) -> None:
         if said.get(notify.READY) == "1" and program.config.ready.mode in ("auto", "notify"):
-            self._ready(program)
+            self._mark_ready(program)
         if said.get(notify.STOPPING) == "1":
-            self._say(program.worker, ReadyMessage(MessageKind.LEAVING))
-        if (nursling := self._nursery.get(program.worker)) is None:
+            self._on_message(program.worker, ReadyMessage(MessageKind.LEAVING))
+        if (process := self._children.get(program.worker)) is None:
             return
         if notify.STATUS in said:
-            nursling.says = said[notify.STATUS][:200]
+            process.status_text = said[notify.STATUS][:200]
         if said.get(notify.WATCHDOG) == "1" and program.config.timeout is not None:
-            # From its first beat on, as it is with our own workers.
-            nursling.row.floats[DEADLINE] = monotonic() + program.config.timeout
+            # From its first WATCHDOG=1 on, as with the heartbeat of a worker.
+            process.row.floats[DEADLINE] = monotonic() + program.config.timeout
 
     # Signals.
 
-    def obey(self, order: orders.Stop | orders.Kill | orders.DumpStacks) -> bool:
-        """Carry it out; False: it is about no program."""
-        program = self._programs.get(order.worker)
-        if program is None:
-            return False
+    def carry_out(self, order: orders.Stop | orders.Kill | orders.DumpStacks) -> None:
+        """Carry out an order about a program."""
+        program = self._programs[order.worker]
         match order:
             case orders.Stop():
-                # Also when it is to be quick: QUIT means something else to many programs.
-                program.stop_by = monotonic() + program.config.kill_timeout
+                # The same signal in a quick stop (see Design).
+                program.kill_at = monotonic() + program.config.kill_timeout
                 self._signal(program, signal.Signals[program.config.stop_signal])
             case orders.Kill():
-                program.stop_by = monotonic()
+                program.kill_at = monotonic()
                 self._signal(program, signal.SIGKILL)
             case orders.DumpStacks(by_force=False):
-                # Many runtimes show their stacks then.
                 self._signal(program, signal.SIGABRT)
-        return True
 
     def _signal(self, program: Program, signum: int) -> None:
-        nursling = self._nursery.get(program.worker)
-        if nursling is None:
+        """Send a signal to the session of a program."""
+        process = self._children.get(program.worker)
+        if process is None:
             return
         leads = process_tree.read_process(program.pid)
         if leads is not None and leads.session == program.pid:
             process_tree.signal_session(program.pid, signum)
         else:
-            nursling.child.send_signal(signum)  # it was born just now
+            # It was just forked and has no session of its own yet.
+            process.child.send_signal(signum)
 
     # The end.
 
     def on_death(self, worker: int, death: ExitStatus) -> str:
-        """Take leave of it; why it failed, if it never became ready."""
+        """Clean up after a program; return why it failed, if it never became ready."""
         program = self._programs.pop(worker, None)
         if program is None:
             return ""
-        if program is self._only and program.stop_by is None:
-            self._ended = death
-        self._hear(program)  # what it said last
-        self._hear_no_more(program)
-        program.notify.hang_up(self._waiter)
-        said = program.words.tell()
+        if program is self._only and program.kill_at is None:
+            self._only_death = death
+        self._read_notices(program)  # messages that it sent before it died
+        self._stop_watching(program)
+        program.notify.hang_up(self._poller)
+        output = program.stderr.read_tail()
         if process_tree.session_members(program.pid):
-            self._leave_behind(program)
+            self._track_orphans(program)
         else:
-            self._forget(program.pid, program.words)
+            self._stop_tracking(program.pid, program.stderr)
         if program.is_ready or death.code in program.config.stop_exit_codes:
-            return ""  # the second: its work was done sooner than it counts as ready
+            return ""  # with such a code its work was done before it counted as ready
         how = f"exit code {death.code}" if death.signal is None else death.signal
-        told = f"{shlex.join(program.config.command)} ended before it was ready ({how})"
-        return f"{told}, having said:\n{said}" if said else told
+        text = f"{shlex.join(program.config.command)} ended before it was ready ({how})"
+        return f"{text}; its last output:\n{output}" if output else text
 
-    def _leave_behind(self, program: Program) -> None:
-        deadline = program.stop_by
+    def _track_orphans(self, program: Program) -> None:
+        deadline = program.kill_at
         if deadline is None:
             deadline = monotonic() + program.config.kill_timeout
             process_tree.signal_session(program.pid, signal.Signals[program.config.stop_signal])
-        self._remains.append(OrphanedSession(program.pid, program.words, deadline))
+        self._orphaned_sessions.append(OrphanedSession(program.pid, program.stderr, deadline))
 
-    def _forget(self, session: int, words: StderrRelay) -> None:
+    def _stop_tracking(self, session: int, relay: StderrRelay) -> None:
         self._guard.remove(session)
-        words.close()
+        relay.close()
 
-    def settle(self, quick: bool) -> None:
-        """What is due by the clock. ``quick``: what remains gets no more time."""
+    def run_due(self, quick: bool) -> None:
+        """Do what is due: start the guard, relay stderr, look at readiness and at orphaned
+        sessions.
+
+        ``quick``: orphaned sessions are killed at once.
+        """
         now = monotonic()
-        if self._guard_due is not None and self._guard_due <= now:
+        if self._guard_due_at is not None and self._guard_due_at <= now:
             try:
-                self._begin_guard()
+                self._start_guard()
             except MachineError:
-                self._guard_due = now + LOOK  # no memory, no processes: perhaps later
-        for words in self._words():
-            words.settle(now)
+                self._guard_due_at = now + POLL_INTERVAL  # no memory or processes now: try again
+        for relay in self._stderr_relays():
+            relay.resume_if_due(now)
         for program in list(self._programs.values()):
-            if program.due is not None and program.due <= now:
-                self._look(program, now)
-        for remains in list(self._remains):
-            if remains.next_look > now and not quick:
+            if program.next_look_at is not None and program.next_look_at <= now:
+                self._check_ready(program, now)
+        for orphans in list(self._orphaned_sessions):
+            if orphans.next_look_at > now and not quick:
                 continue
-            remains.next_look = now + LOOK
-            if not process_tree.session_members(remains.session):
-                self._remains.remove(remains)
-                self._forget(remains.session, remains.words)
-            elif quick or remains.deadline <= now:
-                process_tree.signal_session(remains.session, signal.SIGKILL)
+            orphans.next_look_at = now + POLL_INTERVAL
+            if not process_tree.session_members(orphans.session):
+                self._orphaned_sessions.remove(orphans)
+                self._stop_tracking(orphans.session, orphans.stderr)
+            elif quick or orphans.kill_at <= now:
+                process_tree.signal_session(orphans.session, signal.SIGKILL)
 
     def next_deadline(self) -> float | None:
-        """When ``settle`` is due although nothing happens."""
-        due = [program.due for program in self._programs.values() if program.due is not None]
-        if self._guard_due is not None:
-            due.append(self._guard_due)
-        due += [words.due for words in self._words() if words.due is not None]
-        return min([*due, *(remains.next_look for remains in self._remains)], default=None)
+        """Return the monotonic time at which ``run_due`` is due although nothing happens."""
+        due = [
+            program.next_look_at
+            for program in self._programs.values()
+            if program.next_look_at is not None
+        ]
+        if self._guard_due_at is not None:
+            due.append(self._guard_due_at)
+        due += [relay.due_at for relay in self._stderr_relays() if relay.due_at is not None]
+        return min(
+            [*due, *(orphans.next_look_at for orphans in self._orphaned_sessions)], default=None
+        )
 
-    def _words(self) -> list[StderrRelay]:
-        living = [program.words for program in self._programs.values()]
-        return living + [remains.words for remains in self._remains]
+    def _stderr_relays(self) -> list[StderrRelay]:
+        living = [program.stderr for program in self._programs.values()]
+        return living + [orphans.stderr for orphans in self._orphaned_sessions]
 
     def exit_code(self, failed: bool, code: int) -> int:
-        """The master's, which is to be ``code``. In the foreground a program that was the only one
-        and ended for good has the last word, as it has under tini in a container."""
-        if self._only is None or self._ended is None or self._only.config.daemon:
+        """Return the exit code of the master (see Design).
+
+        ``failed``: the pool gave up. ``code``: the exit code that the pool ordered.
+        """
+        if self._only is None or self._only_death is None or self._only.config.daemon:
             return code
-        own = self._ended.code
+        own = self._only_death.code
         if own is None:
-            own = 128 + signal_number(self._ended.signal or "")
+            own = 128 + signal_number(self._only_death.signal or "")
         if failed:
-            return own or code  # 0 would hide that it failed
+            return own or code  # 0 would hide the failure
         return own if own in self._only.config.stop_exit_codes else code
 
     @property
-    def are_gone(self) -> bool:
-        """Whether nothing remains of those that ended."""
-        return not self._remains
+    def have_ended(self) -> bool:
+        """Whether no orphaned session is left."""
+        return not self._orphaned_sessions
 
     def close(self) -> None:
-        """At the end of the master: who left its session, and lost its parent, ends here."""
+        """End the guard, and kill adopted processes that left their session."""
         self._guard.close()
-        if self.adopts:
+        if self.adopts_orphans:
             process_tree.kill_adopted_orphans()
 
     def close_copy(self) -> None:
-        """In a child: close what belongs to the siblings."""
+        """Close what belongs to the programs, in a child."""
         self._guard.close()
         for program in self._programs.values():
             program.notify.close()
-        for words in self._words():
-            words.close_copy()
+        for relay in self._stderr_relays():
+            relay.close_copy()

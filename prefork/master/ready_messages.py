@@ -1,4 +1,11 @@
-"""What the pool learns from a message on a ready pipe."""
+"""The facts for the pool that follow from a message on a ready pipe.
+
+Design
+------
+- **The first invalid message of a worker is the last that the master reads.** The worker is
+  replaced like a worn one: its heir is ready first, because its clients have done nothing wrong.
+  Valid messages have a limit, too (100 from a worker).
+"""
 
 from collections.abc import Iterator
 
@@ -8,12 +15,10 @@ from prefork.wire.ready import InvalidMessage, MessageKind, ReadyMessage
 
 
 def facts_of(worker: int, message: ReadyMessage | InvalidMessage) -> Iterator[facts.Fact]:
-    """The facts about the worker with this number of the pool.
+    """Yield the facts that a message of a worker means. ``worker``: its serial number.
 
-    Nonsense is two of them, and the pool passes over the one that does not fit the worker's state:
-    a worker that boots has failed, and one that serves is replaced like a worn one. Its heir boots
-    first, because its clients are not to suffer; it can do no harm meanwhile, since nothing more is
-    heard of it.
+    An invalid message yields two facts, and the pool ignores the one that does not fit the state of
+    the worker: a worker that boots has failed, and one that serves is replaced like a worn one.
     """
     match message:
         case ReadyMessage(MessageKind.READY):
@@ -27,6 +32,6 @@ def facts_of(worker: int, message: ReadyMessage | InvalidMessage) -> Iterator[fa
         case ReadyMessage(MessageKind.STUCK, text):
             yield facts.Stuck(worker, text)
         case InvalidMessage(line):
-            why = f"it said what makes no sense: {line}"
+            why = f"it sent an invalid message: {line}"
             yield facts.BootFailed(worker, why)
             yield facts.Worn(worker, why)

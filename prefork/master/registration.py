@@ -1,6 +1,11 @@
-"""A master's place in the list: its folder, its control socket, and what the folder says of it.
+"""The entry of a master in the list of apps: its folder, its state file and its control socket.
 
-A master whose folder cannot be used serves all the same; it says so once and is in no list.
+A master whose folder cannot be used serves all the same. It logs that once, and is in no list.
+
+Design
+------
+- **The members of the control group may see less than the owner** (``--control-group``): the state
+  file is not for them, because it has the command line, which may set variables (``_PUBLIC_KEYS``).
 """
 
 import os
@@ -16,7 +21,7 @@ from prefork.unix.home import AppFolder
 from prefork.unix.listener_handover import InheritedState
 from prefork.version import __version__
 
-_TOLD = (
+_PUBLIC_KEYS = (
     "name",
     "app",
     "namespace",
@@ -28,13 +33,17 @@ _TOLD = (
     "log",
     "output",
 )
-"""Of the state; not the command line, which may set variables."""
+"""The keys of the state that members of the control group may see."""
 
 
 class Registration:
-    """``origin``: how it was started, so that it can be started again. ``managed``: it stays in
-    the list when it is stopped. ``group``: whose members may look; raises PreforkError if it cannot
-    be let in. ``inherited``: what the master before leaves to this one."""
+    """The entry of this master.
+
+    ``origin``: how it was started, so that it can be started again. ``managed``: the entry stays in
+    the list when the master ends. ``group``: the control group; None: none. ``inherited``: what the
+    previous master leaves to this one. ``socket``: the control socket.
+    Raises PreforkError if the folder cannot be used or opened to the group.
+    """
 
     def __init__(
         self,
@@ -50,7 +59,7 @@ class Registration:
         self._folder = folder
         self._managed = managed
         self._log = log
-        self._told = False
+        self._is_failure_logged = False
         self._state: dict[str, Any] = {
             "name": folder.name,
             "pid": os.getpid(),
@@ -64,8 +73,8 @@ class Registration:
         try:
             if group is not None:
                 folder.grant_group_access(group)
-            # First, so that clients that get in find the state of this master, not of the last one.
-            self.note()
+            # Before the socket, so that its clients find the state of this master, not of the last.
+            self.update()
             self.socket = ControlSocket(folder.control, group is not None)
         except BaseException:
             folder.close(keep=managed)
@@ -73,33 +82,37 @@ class Registration:
 
     @property
     def name(self) -> str:
-        """The app's name in the list."""
+        """The name of the app in the list."""
         return self._folder.name
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What everybody may know who may look."""
-        return {key: self._state[key] for key in _TOLD if key in self._state}
+    def public_state(self) -> dict[str, Any]:
+        """The part of the state for every client of the control socket."""
+        return {key: self._state[key] for key in _PUBLIC_KEYS if key in self._state}
 
-    def note(self, **news: Any) -> None:
-        """Write down what changed."""
+    def update(self, **news: Any) -> None:
+        """Change these keys of the state, and write the state file."""
         self._state.update(news)
         try:
             self._folder.write_state(self._state)
         except MachineError as error:
-            if not self._told:
-                self._told = True
-                self._log.logger.warning("%s; the list will not know", error)
+            if not self._is_failure_logged:
+                self._is_failure_logged = True
+                self._log.logger.warning("%s; prefork list may show old values", error)
 
     def close(self, status: str, code: int | None, done: str = "") -> None:
-        """The master ends with this exit code, None: by a bug; if it failed, ``status`` says how.
-        ``done``: how all workers ended for good."""
+        """Write the last state if the entry is managed, else remove it.
+
+        ``status``: the last status, kept if the master failed. ``code``: the exit code of the
+        master; None: it ends by a bug. ``done``: how all workers ended for good; empty: they did
+        not.
+        """
         code = PreforkError.exit_code if code is None else code
         status = status if code else done or "stopped"
         if self._managed:
-            self.note(pid=None, status=status, exit_code=code, done=bool(done), ended=time())
+            self.update(pid=None, status=status, exit_code=code, done=bool(done), ended=time())
         self._folder.close(keep=self._managed)
 
     def close_copy(self) -> None:
-        """In a child."""
+        """Close the copies of folder and lock, in a child."""
         self._folder.close_copy()

@@ -1,59 +1,70 @@
-"""When --cron is due next. The clock of the wall may jump, so nobody waits for long by it."""
+"""The schedule of ``--cron``: when the next restart is due by the wall clock, which may jump.
+
+Design
+------
+- **The wall clock is read every 30 seconds at least,** because the master waits by the monotonic
+  clock. A clock that was put back by up to three hours brings no time twice.
+- **Summer time** follows cronsim, which follows Debian's cron. In the hour that comes twice it may
+  name a time that is over.
+"""
 
 from collections.abc import Callable
 from datetime import datetime, tzinfo
 
 from prefork.config.cron import first_time_after
 
-LOOK = 30.0
-"""Seconds that the master waits at most before it looks at the clock again."""
+MAX_WAIT = 30.0
+"""The longest wait in seconds before the wall clock is read again."""
 
-MOST_BACK = 3 * 3600.0
-"""A clock that is put back by less does not make a time come twice."""
+MAX_CLOCK_STEP_BACK = 3 * 3600.0
+"""Seconds. A time does not become due twice because the clock was put back by less."""
 
 
 class RestartSchedule:
-    """``clock`` tells the seconds since 1970, ``zone`` the time zone, which may change, too."""
+    """The schedule. ``clock``: returns seconds since 1970. ``zone``: returns the time zone."""
 
     def __init__(self, clock: Callable[[], float], zone: Callable[[], tzinfo]) -> None:
         self._clock = clock
         self._zone = zone
         self._expressions: tuple[str, ...] = ()
-        self._next: tuple[datetime, str] | None = None
-        self._seen = 0.0
-        self._came = 0.0
-        """The last time that was due."""
+        self._next_due: tuple[datetime, str] | None = None
+        self._last_check_at = 0.0
+        self._last_due_at = 0.0
+        """The wall clock time when an expression was last due."""
 
     @property
-    def next(self) -> tuple[datetime, str] | None:
-        """The next time and its expression."""
-        return self._next
+    def next_due(self) -> tuple[datetime, str] | None:
+        """The next time and its expression; None: there is no expression."""
+        return self._next_due
 
-    def patience(self) -> float | None:
-        """Seconds to the next look; None: for ever."""
-        if self._next is None:
+    def seconds_to_next_check(self) -> float | None:
+        """Return the seconds to the next check of the clock; None: none is needed."""
+        if self._next_due is None:
             return None
-        return min(LOOK, max(0.0, self._next[0].timestamp() - self._clock()))
+        return min(MAX_WAIT, max(0.0, self._next_due[0].timestamp() - self._clock()))
 
-    def settle(self, expressions: tuple[str, ...]) -> str | None:
-        """The expression whose time came since the last look. What came several times meanwhile,
-        because the machine slept, is made up for once."""
+    def pop_due(self, expressions: tuple[str, ...]) -> str | None:
+        """Return the expression that became due since the last check; None: none did.
+
+        Times that passed while the machine slept are made up for by one restart.
+        """
         now = self._clock()
-        came = None
+        due = None
         if expressions != self._expressions:
             self._expressions = expressions
             self._plan(now)
-        elif self._next is not None and self._next[0].timestamp() <= now:
-            came = self._next[1]
-            self._came = now
+        elif self._next_due is not None and self._next_due[0].timestamp() <= now:
+            due = self._next_due[1]
+            self._last_due_at = now
             self._plan(now)
-        elif now < self._seen - 1.0:
-            self._plan(self._came if 0.0 < self._came - now < MOST_BACK else now)
-        self._seen = now
-        return came
+        elif now < self._last_check_at - 1.0:
+            # The clock was put back. After a small step times until the last due one are over.
+            is_small = 0.0 < self._last_due_at - now < MAX_CLOCK_STEP_BACK
+            self._plan(self._last_due_at if is_small else now)
+        self._last_check_at = now
+        return due
 
-    def _plan(self, moment: float) -> None:
-        moment_there = datetime.fromtimestamp(moment, self._zone())
-        self._next = (
-            first_time_after(self._expressions, moment_there) if self._expressions else None
-        )
+    def _plan(self, after: float) -> None:
+        """Find the first time after this one."""
+        local = datetime.fromtimestamp(after, self._zone())
+        self._next_due = first_time_after(self._expressions, local) if self._expressions else None

@@ -1,4 +1,4 @@
-"""The master's part of the scoreboard: who is who, and what it wants of them."""
+"""The master's part of the scoreboard: its own state, and slot, pid and state of each worker."""
 
 from time import monotonic, time
 
@@ -9,28 +9,35 @@ from prefork.wire.scoreboard import STATES, WORKER_STATES
 
 
 class ScoreboardWriter:
-    """Written whenever something has changed; nobody has to ask the master for it."""
+    """Writes the master's part of the scoreboard after each change.
 
-    def __init__(self, scoreboard: Scoreboard, nursery: Children, pool: Pool) -> None:
+    Other processes read it without asking the master, also when the master hangs.
+    """
+
+    def __init__(self, scoreboard: Scoreboard, children: Children, pool: Pool) -> None:
         self._scoreboard = scoreboard
-        self._nursery = nursery
+        self._children = children
         self._pool = pool
         self._reloads = self._failures = self._restarts = 0
         scoreboard.set_head_fields(began=time())
 
-    def tell(self, happening: orders.Event) -> None:
-        """Something happened, and somebody who hears of it may look at once."""
-        match happening:
+    def count(self, event: orders.Event) -> None:
+        """Count an event, and write at once.
+
+        The event is announced after this, and a client that gets it may read the scoreboard at
+        once.
+        """
+        match event:
             case orders.RollDone():
                 self._reloads += 1
             case orders.RollFailed():
                 self._failures += 1
-            case orders.WorkerGone() if happening.retry_in is not None:
+            case orders.WorkerGone() if event.retry_in is not None:
                 self._restarts += 1
-        self.settle()
+        self.write()
 
-    def settle(self) -> None:
-        """The pool has decided everything for now."""
+    def write(self) -> None:
+        """Write the present state of the pool."""
         pool = self._pool
         self._scoreboard.set_head_fields(
             state=STATES.index(pool.state),
@@ -40,15 +47,15 @@ class ScoreboardWriter:
             failures=self._failures,
             restarts=self._restarts,
         )
-        born = time() - monotonic()
+        clock_offset = time() - monotonic()
         for worker in pool.workers:
-            if (nursling := self._nursery.get(worker.id)) is not None:
+            if (process := self._children.get(worker.id)) is not None:
                 self._scoreboard.set_row_fields(
-                    nursling.row,
+                    process.row,
                     slot=worker.slot,
                     generation=worker.generation,
                     pid=worker.pid,
                     outdated=worker.generation != pool.plan.generation or worker.worn != "",
                     state=WORKER_STATES.index(worker.state),
-                    born=born + worker.born,
+                    born=clock_offset + worker.spawned_at,
                 )

@@ -1,10 +1,21 @@
-"""The status server as its master sees it: the sockets, the settings, and what it may ask of us.
+"""The status server as the master sees it: its sockets, its settings, and what it may ask for.
 
-The sockets are the master's, so that a status server that died is replaced without a refused
-connection. It gets new settings by a successor: it holds nothing that would be lost but the samples
-of its charts. What it asks comes over its line (observe/status/master_client.py), and what it may
-ask is
-decided here.
+The sockets belong to the master, so that a status server that died is replaced without a refused
+connection. Its requests come over its channel (``observe/status/master_client.py``), and this
+module decides which of them are allowed.
+
+Design
+------
+- **The status server answers health, metrics and slots from shared memory alone.** Deaths, log,
+  reload and scale need the master; those answers wait for it, no other does. The status server runs
+  as the user of the workers, so it can open neither the control socket nor the logs. Over the
+  channel from its fork it asks for one end of a socket pair, whose other end ``control_server.py``
+  takes for a client with a few verbs (``why``; with a token also ``reload`` and ``scale``), and it
+  is handed open logs. An attacker who takes it over gets that and no more.
+- **New settings come with a successor;** the status server before finishes its answers. Only its
+  samples are lost, and a page that is open has its own.
+- **Reading takes no token, changing does.** Elsewhere than on a loopback address without a token
+  the log has a warning, because secrets may be in the log.
 """
 
 import os
@@ -42,33 +53,39 @@ from prefork.wire.log_writer_messages import (
     unknown_message_error,
 )
 
-LONGEST_PAUSE = 5.0
-"""Seconds that one rests at most, when those before it died young."""
+MAX_PAUSE = 5.0
+"""The longest pause in seconds of a status server, after status servers died young."""
 
-LAST_ANSWERS = 1.0
-"""Seconds that it has, at the end, to leave by itself."""
+EXIT_TIMEOUT = 1.0
+"""Seconds that it has to exit by itself, at the end of the master."""
 
-LOOKS = frozenset({"why"})
-CHANGES = frozenset({"reload", "scale"})
-"""Verbs that it may put to the master, the second ones only if there is a token."""
+READ_VERBS = frozenset({"why"})
+"""Verbs that it may always ask for."""
+
+CHANGE_VERBS = frozenset({"reload", "scale"})
+"""Verbs that it may ask for if there is a token."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatusSettings:
-    """Those that a reload may change."""
+    """The settings of a status server that a reload may change.
+
+    ``identity``: user and group. ``min_ready``: ready workers below which the app counts as not
+    ready. ``token``: empty: there is none.
+    """
 
     identity: Identity
-    least: int
+    min_ready: int
     token: bytes
 
 
-def settings(config: Config, here: str) -> StatusSettings:
-    """Read and check them. Raises PreforkError."""
+def read_status_settings(config: Config, start_dir: str) -> StatusSettings:
+    """Read and check these settings. Raises PreforkError."""
     token = b""
     if config.status_token is not None:
-        from prefork.tls.credentials import read_secret  # noqa: PLC0415 - it brings OpenSSL
+        from prefork.tls.credentials import read_secret  # noqa: PLC0415 - imports OpenSSL
 
-        source = config.status_token.resolve_paths(lambda path: posixpath.join(here, path))
+        source = config.status_token.resolve_paths(lambda path: posixpath.join(start_dir, path))
         token = read_secret(source, "status-token")
         if not token.isascii() or not token.decode().isprintable() or b" " in token or not token:
             raise UsageError(
@@ -78,208 +95,227 @@ def settings(config: Config, here: str) -> StatusSettings:
 
 
 class StatusProcess:
-    """``address`` None: there is none, and all of this does nothing. Raises PreforkError."""
+    """The status server and its successors. Without ``--status`` it does nothing.
+
+    ``app``: the name of the app. ``rows``: the rows of the scoreboard. Raises PreforkError.
+    """
 
     def __init__(
         self,
         config: Config,
-        here: str,
+        start_dir: str,
         app: str,
         generations: Generations,
-        waiter: Poller,
+        poller: Poller,
         log: Log,
         logs: MasterLogs,
         rows: Rows,
     ) -> None:
-        self._waiter, self._log, self._logs, self._rows = waiter, log, logs, rows
+        self._poller, self._log, self._logs, self._rows = poller, log, logs, rows
         self._address = config.status
-        self._here = here
+        self._start_dir = start_dir
         self._app = app
         self._daemon = config.daemon
         self._listeners: list[Listener] = []
         self._control: ControlServer | None = None
         self._process: AuxiliaryProcess[DescriptorChannel] = AuxiliaryProcess(
-            "status server", waiter, LONGEST_PAUSE, self._hear, self._on_death, self._on_failure
+            "status server", poller, MAX_PAUSE, self._read, self._on_death, self._on_failure
         )
-        self._retired: set[Child] = set()
-        """Those that finish what they were asked, while a successor has other settings."""
+        self._leaving: set[Child] = set()
+        """Status servers that finish their answers, while a successor has other settings."""
         try:
-            self._settings = settings(config, here)
+            self._settings = read_status_settings(config, start_dir)
             if self._address is not None:
-                # Now, so that the process shares its pages; and late, because few want it.
+                # Imported before the fork, so that the process shares the pages, and only here,
+                # because few masters need it.
                 import prefork.observe.status.status_loop  # noqa: F401, PLC0415
 
                 if isinstance(self._address, TcpAddress) and self._address.scheme == "https":
-                    raise UsageError("status: TLS is not spoken there; put a proxy in front of it")
+                    raise UsageError(
+                        "status: TLS is not supported there; put a proxy in front of it"
+                    )
                 self._listeners = open_listeners(self._address, 128, generations.listeners())
         except BaseException:
             generations.close()
             raise
 
-    def start(self, control: ControlServer | None, begin: Callable[[], None]) -> None:
-        """Have one, if it is wanted. ``control`` None: the master has no registry. ``begin``: what
-        it does first in its process. Raises MachineError.
+    def start(self, control: ControlServer | None, enter_child: Callable[[], None]) -> None:
+        """Spawn a status server if the settings want one.
+
+        ``control``: the control server; None: the master has none. ``enter_child``: called first in
+        the new process. Raises MachineError.
         """
-        self._control, self._begin = control, begin
+        self._control, self._enter_child = control, enter_child
         if self._listeners:
             self._log.logger.info("status on %s", ", ".join(map(str, self._listeners)))
-            self._warn()
-            self._bear()
+            self._warn_if_exposed()
+            self._spawn()
 
-    def _warn(self) -> None:
-        """Of what is legal, but hardly meant."""
+    def _warn_if_exposed(self) -> None:
+        """Log a warning if other machines can read the log without a token."""
         names = [each.socket.getsockname() for each in self._listeners]
         far = [n[0] for n in names if isinstance(n, tuple) and not ip_address(n[0]).is_loopback]
         if far and not self._settings.token:
             text = (
-                "status: whoever reaches %s reads the log there; a status-token keeps it from them"
+                "status: every client that reaches %s can read the log there; "
+                "set status-token to prevent that"
             )
             self._log.logger.warning(text, ", ".join(far))
 
     # The process.
 
-    def _bear(self) -> None:
-        """Raises MachineError."""
-        line, its_end = open_channel_pair()
+    def _spawn(self) -> None:
+        """Spawn a status server. Raises MachineError."""
+        ours, theirs = open_channel_pair()
         listeners, master = self._listeners, os.getpid()
 
-        def live() -> int:
-            self._listeners = []  # those are not to be let go of
-            self._begin()  # closes what it has of the others
+        def main() -> int:
+            self._listeners = []  # so that ``close_copy`` leaves them open
+            self._enter_child()
             if self._daemon:
                 self._log.detach_terminal()
-            self._process.rest()
-            return self._be(listeners, its_end, master)
+            self._process.sleep_pause()
+            return self._run(listeners, theirs, master)
 
-        self._process.bear(line, its_end, live)
+        self._process.spawn(ours, theirs, main)
 
-    def _be(self, listeners: list[Listener], line: DescriptorChannel, master: int) -> int:
-        """The whole life; the exit code."""
+    def _run(self, listeners: list[Listener], channel: DescriptorChannel, master: int) -> int:
+        """Run the status server in its process; return its exit code."""
         from prefork.observe.status.status_loop import StatusServerContext, run_status_server  # noqa: PLC0415
 
         address = self._address
-        birth = StatusServerContext(
+        context = StatusServerContext(
             app=self._app,
             sockets=[listener.socket for listener in listeners],
-            host=address.host
-            if isinstance(address, TcpAddress)
-            else self._inherited_name(listeners),
+            host=address.host if isinstance(address, TcpAddress) else self._unnamed_host(listeners),
             rows=self._rows,
-            channel=line,
+            channel=channel,
             has_control=self._control is not None,
             identity=self._settings.identity,
             master=master,
-            min_ready=self._settings.least,
+            min_ready=self._settings.min_ready,
             token=self._settings.token,
             log=self._log.logger,
         )
-        return run_status_server(birth)
+        return run_status_server(context)
 
     @staticmethod
-    def _inherited_name(listeners: list[Listener]) -> str | None:
+    def _unnamed_host(listeners: list[Listener]) -> str | None:
+        """Return the host name that requests may use on a socket without a configured host."""
         return None if listeners[0].socket.family == socket.AF_UNIX else "localhost"
 
     def _on_death(self, why: str) -> None:
-        self._log.logger.error("%s; here is another", why)
+        self._log.logger.error("%s; a new one is started", why)
 
     def _on_failure(self, why: str) -> None:
-        self._log.logger.error("there is no status server: %s", why)
+        self._log.logger.error("cannot start the status server: %s; trying again in a second", why)
 
-    def _retire(self) -> None:
-        child = self._process.let_go()  # which it takes for its end
-        self._retired.add(child)
+    def _detach(self) -> None:
+        """Let the present status server finish, and reap it when it ends.
+
+        Its channel is closed, which tells it to end.
+        """
+        child = self._process.detach()
+        self._leaving.add(child)
 
         def gone() -> None:
-            self._waiter.remove(child.pidfd)
-            self._retired.remove(child)
+            self._poller.remove(child.pidfd)
+            self._leaving.remove(child)
             child.reap()
 
-        self._waiter.add_reader(child.pidfd, gone)
+        self._poller.add_reader(child.pidfd, gone)
 
-    def settle(self) -> None:
-        """After each turn of the master: have one again, at the latest when the machine allows."""
+    def ensure_running(self) -> None:
+        """Spawn a status server if one is wanted, none runs and one is due."""
         if self._listeners:
-            self._process.settle(self._bear)
+            self._process.ensure_running(self._spawn)
 
-    # What it asks.
+    # Requests of the status server.
 
-    def _hear(self, line: DescriptorChannel) -> None:
-        for data, _ in line.receive():
+    def _read(self, channel: DescriptorChannel) -> None:
+        """Read messages. Raises EOFError at the end, ValueError for an invalid message."""
+        for data, _ in channel.receive():
             if not data:
                 raise EOFError
-            say, details = decode_message(data)
-            if say == "talk":
-                self._introduce(line, message_number(details))
-            elif say == "logs":
-                self._hand_out_logs(line)
+            kind, details = decode_message(data)
+            if kind == "talk":
+                self._open_session(channel, message_number(details))
+            elif kind == "logs":
+                self._send_logs(channel)
             else:
-                raise unknown_message_error(say)
+                raise unknown_message_error(kind)
 
-    def _introduce(self, line: DescriptorChannel, number: int) -> None:
-        """It gets one end of a socket pair; the other one is a client of the control protocol. The
-        pair is ours, so that no descriptor of a process that may be hostile gets here."""
+    def _open_session(self, channel: DescriptorChannel, number: int) -> None:
+        """Send it one end of a socket pair, whose other end becomes a control session.
+
+        The master makes the pair, so that it receives no descriptor of a process that may be
+        hostile.
+        """
         if self._control is None:
             return
         try:
-            ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         except OSError:
-            return  # out of descriptors; it asks again
-        with its:
-            allowed = LOOKS | CHANGES if self._settings.token else LOOKS
-            if line.send(encode_message("talk", number=number), its.fileno()):
-                self._control.admit(ControlConnection(ours), allowed)
+            return  # out of descriptors; the status server asks again
+        with theirs:
+            allowed = READ_VERBS | CHANGE_VERBS if self._settings.token else READ_VERBS
+            if channel.send(encode_message("talk", number=number), theirs.fileno()):
+                self._control.add_session(ControlConnection(ours), allowed)
             else:
                 ours.close()
 
-    def _hand_out_logs(self, line: DescriptorChannel) -> None:
-        """Open, because the status server may not be who may."""
-        for place in self._logs.places().values():
-            with suppress(OSError):  # no worker has printed anything yet, or it is another user's
-                for path in list_log_files(Path(place)):
-                    self._hand_out(line, path)
-        line.send(encode_message("that_is_all"))
+    def _send_logs(self, channel: DescriptorChannel) -> None:
+        """Send it the log files as open descriptors, because its user may not open them."""
+        for log in self._logs.log_paths().values():
+            with suppress(OSError):  # no worker printed anything yet, or another user owns it
+                for path in list_log_files(Path(log)):
+                    self._send_log(channel, path)
+        channel.send(encode_message("that_is_all"))
 
     @staticmethod
-    def _hand_out(line: DescriptorChannel, path: Path) -> None:
+    def _send_log(channel: DescriptorChannel, path: Path) -> None:
         with suppress(OSError):
             folder, name = Directory.open_parent(path)
             with folder:
                 fd = folder.open_regular(name)
-            line.send(encode_message("log"), fd)
+            channel.send(encode_message("log"), fd)
             os.close(fd)
 
-    # What happens to the master.
+    # Reload and end.
 
-    def read(self, config: Config) -> StatusSettings:
-        """Those of a reload. Raises PreforkError."""
-        return settings(config, self._here)
+    def read_settings(self, config: Config) -> StatusSettings:
+        """Read and check the settings of a reload. Raises PreforkError."""
+        return read_status_settings(config, self._start_dir)
 
-    def adopt(self, new: StatusSettings) -> None:
-        """From now on these: by a successor, if they differ."""
+    def apply_settings(self, new: StatusSettings) -> None:
+        """Apply new settings by a successor, if they differ."""
         if new != self._settings:
             self._settings = new
             if self._process:
-                self._retire()
-                self.settle()
+                self._detach()
+                self.ensure_running()
 
     def knows_pid(self, pid: int) -> bool:
-        """Whether it is its."""
-        return self._process.knows_pid(pid) or any(pid == child.pid for child in self._retired)
+        """Whether ``pid`` is a status server."""
+        return self._process.knows_pid(pid) or any(pid == child.pid for child in self._leaving)
 
     def close_copy(self) -> None:
-        """In a child."""
+        """Close the copies of all descriptors, in a child."""
         self._process.close_copy()
-        for child in self._retired:
+        for child in self._leaving:
             os.close(child.pidfd)
         for listener in self._listeners:
             listener.socket.close()
 
     def close(self) -> None:
-        """The master is at its end; until then it was told that the app is not ready."""
+        """End all status servers, at the end of the master.
+
+        Until then they tell health checks that the app is not ready.
+        """
         if self._process:
-            self._retire()
-        deadline = time.monotonic() + LAST_ANSWERS
-        for child in self._retired:
+            self._detach()
+        deadline = time.monotonic() + EXIT_TIMEOUT
+        for child in self._leaving:
             if not child.wait_for_exit(deadline - time.monotonic()):
                 child.send_signal(signal.SIGKILL)
             child.reap()

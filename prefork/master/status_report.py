@@ -1,4 +1,4 @@
-"""What a master says about itself: to whoever asks on the control socket, and in its folder."""
+"""The report of a master about itself, for ``prefork show`` and ``prefork plan``."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -8,7 +8,7 @@ from typing import Any
 from prefork.config import OPTIONS, Config
 from prefork.config.settings_diff import MASKED, list_changes
 from prefork.master.children import Children
-from prefork.master.generation import bounds, worker_count
+from prefork.master.generation import worker_bounds, worker_count
 from prefork.observe.event_text import describe_status
 from prefork.pool import Pool
 from prefork.pool.workers import Worker
@@ -17,14 +17,21 @@ from prefork.wire.row_values import app_values, worker_values
 
 
 def describe(
-    pool: Pool, nursery: Children, config: Config, listening: list[str], restarts: Mapping[int, int]
+    pool: Pool,
+    children: Children,
+    config: Config,
+    listening: list[str],
+    restarts: Mapping[int, int],
 ) -> dict[str, Any]:
-    """State, workers by slot, and settings; the values of environment variables are masked."""
+    """Return state, workers by slot, figures and settings.
+
+    ``listening``: the addresses. ``restarts``: failures by slot. The values of ``env`` are masked.
+    """
     now = monotonic()
-    rows = [_row(worker, nursery) for worker in pool.workers]
+    rows = [_read_row(worker, children) for worker in pool.workers]
     workers = [
         {
-            **_worker(worker, nursery, now),
+            **_describe_worker(worker, children, now),
             **worker_values(row, now),
             "restarts": restarts.get(worker.slot, 0),
         }
@@ -42,16 +49,16 @@ def describe(
         "restarts": sum(restarts.values()),
         "figures": app_values(rows, now),
         "workers": sorted(workers, key=lambda each: (each["slot"], each["generation"])),
-        "settings": settings(config),
+        "settings": describe_settings(config),
     }
 
 
-def plan(pool: Pool, old: Config, new: Config) -> dict[str, Any]:
-    """What a reload would change, and how: how many workers, which slot first."""
+def describe_plan(pool: Pool, old: Config, new: Config) -> dict[str, Any]:
+    """Return what a reload from ``old`` to ``new`` would change: settings, workers, slots."""
     found = list_changes(old, new)
-    # As the pool does: a number that somebody scaled to outlives a reload that does not change it.
+    # As in the pool: a scaled number of workers survives a reload that does not change the setting.
     kept = old.workers == new.workers
-    count = bounds(new).clip(pool.target if kept else worker_count(new.workers))
+    count = worker_bounds(new).clamp(pool.target if kept else worker_count(new.workers))
     return {
         "changes": [asdict(change) for change in found],
         "workers": pool.target,
@@ -61,8 +68,8 @@ def plan(pool: Pool, old: Config, new: Config) -> dict[str, Any]:
     }
 
 
-def settings(config: Config) -> dict[str, Any]:
-    """Those that are not the default, as a person would write them."""
+def describe_settings(config: Config) -> dict[str, Any]:
+    """Return the settings that differ from the default, by option name, as in a settings file."""
     shown: dict[str, Any] = {}
     for name, option in OPTIONS.items():
         value = getattr(config, name)
@@ -75,19 +82,19 @@ def settings(config: Config) -> dict[str, Any]:
     return shown
 
 
-def _row(worker: Worker, nursery: Children) -> dict[str, Any]:
-    nursling = nursery.get(worker.id)
-    return nursling.row.read() if nursling is not None else EMPTY_ROW
+def _read_row(worker: Worker, children: Children) -> dict[str, Any]:
+    process = children.get(worker.id)
+    return process.row.read() if process is not None else EMPTY_ROW
 
 
-def _worker(worker: Worker, nursery: Children, now: float) -> dict[str, Any]:
-    nursling = nursery.get(worker.id)
+def _describe_worker(worker: Worker, children: Children, now: float) -> dict[str, Any]:
+    process = children.get(worker.id)
     return {
         "slot": worker.slot,
         "pid": worker.pid,
         "generation": worker.generation,
         "state": worker.state.value,
         "worn": worker.worn,
-        "since": time() - (now - worker.born),
-        "says": nursling.says if nursling is not None else "",
+        "since": time() - (now - worker.spawned_at),
+        "says": process.status_text if process is not None else "",
     }

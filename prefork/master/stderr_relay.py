@@ -1,8 +1,20 @@
-"""A program's stderr on its way to a log, and its last lines, which tell why it did not start.
+"""The relay of a program's stderr to a log. It keeps the last lines as the reason of a failed
+start.
 
-With --log-dir it goes on to the log writer, as stdout does, and is only taken when it fits there:
-what a stopped writer does not read waits in the program's own pipe. Otherwise it goes to our log,
-and waits there, too, while nothing reads the log.
+With ``--log-dir`` the stderr goes to the log writer, as stdout does; otherwise to the log of the
+master.
+
+Design
+------
+- **The stderr of a program passes through the master,** which keeps the last 4 KB as the reason of
+  a failed start. With a log writer it is passed on by tee(2), and taken only when the pipe to the
+  log writer got it: what has no room waits in the program's own pipe. stdout goes where that of any
+  worker does.
+- **A program waits while the log has no room,** as if it wrote there itself. Only its last output
+  is read all the same when it died, as the reason of its end. The guard process drops what has no
+  room.
+- **What goes to the master's own log is passed on as it is,** without a stamp, like stdout: the
+  program has the descriptor of the log and can write there anyway.
 """
 
 import os
@@ -13,48 +25,60 @@ from prefork.observe.logger import Log
 from prefork.unix.pipes import Pipe, forward_pipe, has_data, read_available
 from prefork.unix.poller import Poller
 
-_TAIL = 4096
-_LOOK = 0.05
-_LINES = 12
-_MOST_READS = 64
-"""After its death, because a grandchild may go on writing."""
+_TAIL_BYTES = 4096
+"""Bytes of the last output that are kept."""
+
+_TAIL_LINES = 12
+"""Lines of the last output that are shown."""
+
+_RETRY_INTERVAL = 0.05
+"""Seconds before the next try while the log writer has no room."""
+
+_MAX_FINAL_READS = 64
+"""Reads after the death of the program, because a grandchild may go on writing."""
 
 
 class StderrRelay:
-    """Passes on what comes, one read at a time, until it is closed or nobody can write any more.
-    ``outlet``: a pipe to the log writer, which is ours to close; None: there is none.
-    ``on_failure`` is told once why nothing is passed on any more."""
+    """Passes on the stderr of one program, one read at a time, until end of file or ``close``.
+
+    ``log_writer_pipe``: a pipe to the log writer, which this object closes; None: there is none.
+    ``on_failure``: called once with the reason when nothing can be passed on any more.
+    ``fd``: the read end. ``target_fd``: the descriptor that the output goes to. ``due_at``:
+    monotonic time of the next try while the log writer has no room; None: it has room.
+    """
 
     def __init__(
         self,
         pipe: Pipe,
-        waiter: Poller,
+        poller: Poller,
         log: Log,
-        outlet: int | None,
+        log_writer_pipe: int | None,
         on_failure: Callable[[str], None],
     ) -> None:
         self.fd = pipe.reader
-        self.sink = log.fd if outlet is None else outlet
+        self.target_fd = log.fd if log_writer_pipe is None else log_writer_pipe
         self._log = log.line_writer
-        self._outlet = outlet
+        self._log_writer_pipe = log_writer_pipe
         self._on_failure = on_failure
-        self._waiter = waiter
+        self._poller = poller
         self._tail = b""
-        self._ended = False
-        self._died = False
-        """It wrote its last words: they are read also while the log has no room for them."""
-        self.due: float | None = None
-        """When to look again, while the log writer has no room."""
-        waiter.add_reader(self.fd, self._pass_on)
+        self._has_ended = False
+        self._has_died = False
+        """The program died: its last output is read also while the log has no room for it."""
+        self.due_at: float | None = None
+        poller.add_reader(self.fd, self._pass_on)
 
-    def settle(self, now: float) -> None:
-        """Go on, if it is time: there may be room again."""
-        if self.due is not None and self.due <= now:
-            self.due = None
-            self._waiter.add_reader(self.fd, self._pass_on)
+    def resume_if_due(self, now: float) -> None:
+        """Go on if it is due, because there may be room again."""
+        if self.due_at is not None and self.due_at <= now:
+            self.due_at = None
+            self._poller.add_reader(self.fd, self._pass_on)
 
     def _pass_on(self) -> bool:
-        """Whether there may be more. What the program makes this raise must not end the master."""
+        """Pass on one read, and return whether there may be more.
+
+        No exception that the output of a program raises may end the master.
+        """
         try:
             return self._pass_on_some()
         except Exception as error:
@@ -63,61 +87,64 @@ class StderrRelay:
             return False
 
     def _pass_on_some(self) -> bool:
-        data = None if self._ended else self._take()
+        data = None if self._has_ended else self._relay()
         if data is None:
             return False
         if not data:
             self._end()
             return False
-        self._tail = _end_of(self._tail + data)
+        self._tail = _last_bytes(self._tail + data)
         return True
 
-    def _take(self) -> bytes | None:
-        if self._outlet is not None:
-            data = forward_pipe(self.fd, self._outlet)
-        elif self._log.has_pending and not self._died:
-            data = None  # it waits in the program's pipe, as it would without us between the two
+    def _relay(self) -> bytes | None:
+        """Move one read to the log; return its bytes, b"" at end of file, None: nothing to read or
+        no room.
+        """
+        if self._log_writer_pipe is not None:
+            data = forward_pipe(self.fd, self._log_writer_pipe)
+        elif self._log.has_pending and not self._has_died:
+            data = None  # it waits in the pipe of the program
         elif data := read_available(self.fd):
             self._log.put(data)
-        if data is None and self.due is None and has_data(self.fd):
-            self.due = monotonic() + _LOOK
-            self._waiter.remove(self.fd)
+        if data is None and self.due_at is None and has_data(self.fd):
+            self.due_at = monotonic() + _RETRY_INTERVAL
+            self._poller.remove(self.fd)
         return data
 
-    def tell(self) -> str:
-        """The last lines, indented; empty when there were none."""
-        self._died = True
-        for _ in range(_MOST_READS):
+    def read_tail(self) -> str:
+        """Return the last lines of a program that died, indented; empty: there were none."""
+        self._has_died = True
+        for _ in range(_MAX_FINAL_READS):
             if not self._pass_on():
                 break
         lines = self._tail.decode("utf-8", "backslashreplace").splitlines()
-        shown = [line for line in lines if line.strip()][-_LINES:]
+        shown = [line for line in lines if line.strip()][-_TAIL_LINES:]
         return "\n".join(f"  {line}" for line in shown)
 
     def _end(self) -> None:
-        if not self._ended:
-            self._ended = True
-            if self.due is None:
-                self._waiter.remove(self.fd)
-            self.due = None
+        if not self._has_ended:
+            self._has_ended = True
+            if self.due_at is None:
+                self._poller.remove(self.fd)
+            self.due_at = None
 
     def close(self) -> None:
-        """Nobody of its session is left."""
+        """End the relay, when no process of the session is left."""
         self._end()
         self.close_copy()
 
     def close_copy(self) -> None:
-        """In a child."""
+        """Close the copies of the descriptors, in a child."""
         os.close(self.fd)
-        if self._outlet is not None:
-            os.close(self._outlet)
+        if self._log_writer_pipe is not None:
+            os.close(self._log_writer_pipe)
 
 
-def _end_of(said: bytes) -> bytes:
-    """At most the last _TAIL bytes, from the begin of a line on, or else of a character."""
-    if len(said) <= _TAIL:
-        return said
-    tail = said[-_TAIL:]
+def _last_bytes(output: bytes) -> bytes:
+    """Return the last bytes, from the start of a line on, or of a character if there is none."""
+    if len(output) <= _TAIL_BYTES:
+        return output
+    tail = output[-_TAIL_BYTES:]
     if (line := tail.find(b"\n", 0, -1) + 1) > 0:
         return tail[line:]
     whole = next((at for at in range(4) if tail[at] & 0xC0 != 0x80), 0)

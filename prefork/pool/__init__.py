@@ -1,18 +1,19 @@
-"""The mind of the master: which worker should exist, and what to do about it. PURE.
+"""The decisions of the master about its workers, as a pure state machine.
 
-``orders = pool.handle(fact, now)`` and ``pool.next_deadline()`` are the whole interface. Facts say
-what happened, orders say what to do, the clock is an argument. Nothing here starts a process,
-opens a file or reads the time, so a simulator can play thousands of histories against it.
+The interface is ``orders = pool.handle(fact, now)`` and ``pool.next_deadline()``. A fact tells what
+happened, an order tells the master what to do, and the time is an argument. The pool starts no
+process, opens no file and reads no clock, so that a simulator can run thousands of histories.
 
-    facts.py     what the master may report
-    orders.py    what the pool may ask for, and the happenings it announces
-    policy.py    the numbers it decides by
-    workers.py   one worker: its states and their deadlines
-    table.py     all workers, and questions about slots
-    budget.py    how often a slot may fail, and how long it waits
-    scaling.py   how many slots there should be, from a reading a second
-    pool.py      the states of the whole, and the one step that reconciles desired with actual
-    goals.py     when a wish is fulfilled, and why it is not
+    budget.py          how often a slot may fail, and how long it waits after a failure
+    facts.py           facts: what the master reports to the pool
+    goals.py           when the request of a client is fulfilled, and why it is not
+    orders.py          orders to the master, and the events that the pool announces
+    policy.py          the limits that the pool decides by, and the desired state
+    pool.py            the states of the pool, and the step that reconciles actual with desired
+    recycle_wait.py    workers whose replacement waits for work of their app
+    scaling.py         the autoscaler: the number of slots from one reading a second
+    table.py           the table of all live workers, and questions about slots
+    workers.py         one worker: its states and their deadlines
 """
 
 from prefork.pool.policy import Policy

@@ -1,7 +1,7 @@
-"""What the master reports to the pool. Facts are plain values: they were true when said.
+"""Facts: what the master reports to the pool. They are plain values, true when they were reported.
 
-A worker is named by the serial number that the pool gave it in its Spawn order, never by its
-pid, so a reused pid cannot be mistaken for an old acquaintance.
+A worker is named by the serial number that the pool gave it in its Spawn order. A pid would not do:
+the kernel reuses pids, so a late fact could be taken for one about another process.
 """
 
 from collections.abc import Mapping, Set
@@ -21,7 +21,7 @@ class Spawned:
 
 @dataclass(frozen=True, slots=True)
 class SpawnFailed:
-    """The fork failed (no memory, too many processes)."""
+    """The fork failed, for example for lack of memory or because of a limit on processes."""
 
     worker: int
     reason: str
@@ -29,15 +29,18 @@ class SpawnFailed:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The worker said that it accepts requests."""
+    """The worker reported that it accepts requests."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class BootFailed:
-    """The worker said that it cannot serve: why, with the app's traceback, and whose fault it is
-    (``code``: an exit code of errors.py)."""
+    """The worker reported that it cannot serve.
+
+    ``reason``: why, with the traceback of the app. ``code``: an exit code of ``prefork.errors``,
+    which tells whose fault it is.
+    """
 
     worker: int
     reason: str
@@ -46,8 +49,11 @@ class BootFailed:
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """The worker accepts no more and drains: the master or another process signalled it.
-    ``waits_for``: it has answered all, and only this keeps it."""
+    """The worker accepts no more connections and drains, because of a signal from any process.
+
+    ``waits_for``: it has answered all requests, and only this keeps it ("threads"); empty: it has
+    requests in flight.
+    """
 
     worker: int
     waits_for: str = ""
@@ -55,8 +61,11 @@ class Leaving:
 
 @dataclass(frozen=True, slots=True)
 class Worn:
-    """The worker is to be replaced, and serves until it is (``why``: "1000 requests"). It said so
-    itself, or it was seen (its memory)."""
+    """The worker is to be replaced, and serves until its heir is ready.
+
+    ``why``: the limit that it reached, as in "1000 requests". The worker reported it, or the master
+    measured it (memory).
+    """
 
     worker: int
     why: str
@@ -64,8 +73,11 @@ class Worn:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeats:
-    """The deadlines, in seconds on the master's clock, that the workers wrote for themselves.
-    ``busy``: those whose app does work that no recycling may interrupt."""
+    """The state of all workers as their rows of the scoreboard tell it.
+
+    ``deadlines``: by worker, the monotonic time by which its next heartbeat is due.
+    ``busy``: workers whose app does work that recycling may not interrupt (``prefork.busy()``).
+    """
 
     deadlines: Mapping[int, float]
     busy: Set[int] = frozenset()
@@ -73,15 +85,21 @@ class Heartbeats:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """The worker, asked for its stacks, has told them; ``what`` it was at: requests and places."""
+    """The hung worker has logged its stacks, as it was asked to.
+
+    ``report``: its requests in flight and the places in the code where they are.
+    """
 
     worker: int
-    what: str
+    report: str
 
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The worker was reaped. Exactly one of ``code`` and ``signal`` is set."""
+    """The worker was reaped. Either ``code`` or ``signal`` is set, never both.
+
+    ``out_of_memory``: the kernel's counter of out-of-memory kills rose at that time.
+    """
 
     worker: int
     code: int | None = None
@@ -91,7 +109,7 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class ReloadRequested:
-    """Roll every slot to a new generation, numbered above all before, under this policy."""
+    """Every slot is to be rolled to ``generation``, a number above all before, under ``policy``."""
 
     generation: int
     policy: Policy
@@ -99,21 +117,27 @@ class ReloadRequested:
 
 @dataclass(frozen=True, slots=True)
 class ReloadRefused:
-    """A reload was asked for but its configuration is wrong; nothing changes."""
+    """A reload was requested, but its settings are wrong, so nothing changes."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class RecycleRequested:
-    """Replace every worker by one of the same generation (``why``: "--cron 0 4 * * *")."""
+    """Every worker is to be replaced by one of the same generation.
+
+    ``why``: the reason for the log, as in "--cron 0 4 * * *".
+    """
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class ScaleRequested:
-    """More (positive) or fewer (negative) workers; ``why``: unless a person asked."""
+    """The number of workers is to change by ``by`` (positive or negative).
+
+    ``why``: the evidence of the autoscaler; empty if a person requested it.
+    """
 
     by: int
     why: str = ""
@@ -121,19 +145,19 @@ class ScaleRequested:
 
 @dataclass(frozen=True, slots=True)
 class DrainRequested:
-    """Let every worker go, keep the master; a reload or a scale brings them back."""
+    """All workers are to leave, and the master is to stay; a reload or a scale brings them back."""
 
 
 @dataclass(frozen=True, slots=True)
 class StopRequested:
-    """End everything; ``quick`` does not wait for requests in flight."""
+    """All workers and the master are to end. ``quick``: without waiting for requests in flight."""
 
     quick: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Nothing but time has passed."""
+    """Only time has passed."""
 
 
 Fact = (

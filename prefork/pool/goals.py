@@ -1,17 +1,33 @@
-"""Goals: what a client that waits for the pool is told in the end, and when. PURE.
+"""Goals: when a command of a client is done, or why it has failed.
 
-A verb changes what is desired; the goal of its client says when that is reached, or why it will not
-be. A goal hears every happening from its verb on, and gives its verdict when the pool has decided
-everything for now:
+Such commands are ``wait``, ``scale``, ``reload`` and ``stop``.
 
-    verdict   the client is told
-    None      nothing yet
-    Reached   that it is as asked, now or as a later wish changed it
-    Failed    why it is not; what the pool goes on trying, if anything
+A command changes the desired state of the pool, and its client waits for a goal. A goal observes
+every event that the pool announces after the command. When the pool has handled all facts, the goal
+gives its verdict:
 
-Every goal ends, whatever happens meanwhile. What the pool itself bounds in time (a boot, a drain, a
-roll) the goal waits for. What the pool repeats for ever (a worker that cannot start) the goal
-counts. What the kernel alone can end (a process in uninterruptible sleep) the pool tells it.
+    None      the client keeps waiting
+    Reached   the state is as requested, or as a later command changed it
+    Failed    why it is not, and what the pool goes on trying
+
+Every goal ends. The pool bounds boots, drains and rolls in time, so a goal waits for them. The pool
+restarts a worker that cannot start for ever, so a goal counts its failures. Only the kernel can end
+a process in uninterruptible sleep, so the pool reports such a process (``Worker.is_lingering``).
+
+Design
+------
+- **Goals are decided beside the pool,** from its state and its events, so that the simulator can
+  begin each goal in each state and see it end.
+- **A goal fails after three failures of a slot that it waits for,** or fewer with
+  ``--max-restarts``, because the pool itself may go on trying for ever. The command ends; the pool
+  goes on.
+- **A later command takes the place of an earlier one.** A reload is fulfilled by a later
+  generation. A ``scale`` that another one or the autoscaler replaced exits 0 and names the number
+  that holds. A command that a stop or a drain ended exits 100. Rejected: to wait for the later
+  command, which would tell the first client about something that it did not request.
+- **``scale`` is refused outside of the limits of the operator** (``--min-workers``,
+  ``--max-workers``). Within them the autoscaler goes on from that number, and its calm time begins
+  anew, so the number lasts at least that long.
 """
 
 from collections import Counter
@@ -24,23 +40,26 @@ from prefork.plural import pluralize
 from prefork.pool import orders
 from prefork.pool.orders import Cause
 from prefork.pool.pool import MasterState, Pool
-from prefork.pool.workers import FRESH, State, Worker
+from prefork.pool.workers import STARTING_STATES, Worker, WorkerState
 
-MOST_FAILURES = 3
-"""Failures of one slot, since the goal began, after which the client is told; fewer where
-``max_restarts`` allows fewer in a row. The pool itself goes on."""
+MAX_FAILURES = 3
+"""Failures of one slot since the goal began after which the goal fails. A lower ``max_restarts``
+lowers it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """The goal is reached; ``values`` say how."""
+    """The goal is reached. ``values``: the result for the client, as JSON."""
 
     values: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The goal will not be reached; ``fault``: whose fault that is, an exit code of errors.py."""
+    """The goal will not be reached.
+
+    ``fault``: an exit code of ``prefork.errors``, which tells whose fault that is.
+    """
 
     reason: str
     fault: int
@@ -50,188 +69,210 @@ Verdict = Reached | Failed
 
 
 class Goal:
-    """What all goals have in common: the end of the master, failures, and processes that linger."""
+    """Base class: the end of the master, repeated failures, and killed processes that linger."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._outcome: Verdict | None = None
         self._failures: Counter[int] = Counter()
-        self._last: dict[int, orders.WorkerGone] = {}
+        self._last_failures: dict[int, orders.WorkerGone] = {}
 
-    def hear(self, happening: orders.Event) -> None:
-        """Take note of what happened after the verb was asked."""
-        match happening:
+    def observe(self, event: orders.Event) -> None:
+        """Take note of an event after the command."""
+        match event:
             case orders.Ending():
-                self._conclude(self._at_the_end(happening))
-            case orders.WorkerGone(slot=slot) if happening.retry_in is not None:
+                self._conclude(self._on_ending(event))
+            case orders.WorkerGone(slot=slot) if event.retry_in is not None:
                 self._failures[slot] += 1
-                self._last[slot] = happening
+                self._last_failures[slot] = event
             case _:
-                self._note(happening)
+                self._on_event(event)
 
     def verdict(self) -> Verdict | None:
-        """The outcome; None while it is open."""
-        return self._outcome or self._decide() or self._hopeless()
+        """Return how the goal ended; None while it is open."""
+        return self._outcome or self._check() or self._find_failure()
 
-    def _note(self, happening: orders.Event) -> None:
-        """What a goal of this kind listens for."""
+    def _on_event(self, event: orders.Event) -> None:
+        """Take note of an event that only goals of this kind need."""
 
-    def _decide(self) -> Verdict | None:
-        """Whether it is reached now."""
+    def _check(self) -> Verdict | None:
+        """Return the verdict by the present state of the pool; None: still open."""
         return None
 
     def _conclude(self, outcome: Verdict | None) -> None:
-        """The first outcome stands: what happens later was asked for later."""
+        """Set the verdict. The first one stands: later events belong to later commands."""
         self._outcome = self._outcome or outcome
 
-    def _at_the_end(self, ending: orders.Ending) -> Verdict | None:
-        """The outcome when the master ends first."""
+    def _on_ending(self, ending: orders.Ending) -> Verdict | None:
+        """Return the verdict if the master ends before the goal is reached."""
         if ending.reason:
             return Failed(f"the master gave up: {ending.reason}", ending.fault)
         why = ending.done or "it was told to stop before that was done"
         return Failed(why, UsageError.exit_code)
 
-    # What keeps a goal from being reached.
+    # Reasons why a goal cannot be reached.
 
-    def _hopeless(self) -> Failed | None:
-        """Why waiting on is of no use."""
+    def _find_failure(self) -> Failed | None:
+        """Return why the goal cannot be reached; None: it still can."""
         if self._pool.state is MasterState.RELOADING:
             return None  # a roll has a deadline of its own
-        return self._failing() or self._blocked()
+        return self._find_failing_slot() or self._find_lingering()
 
-    def _failing(self) -> Failed | None:
+    def _find_failing_slot(self) -> Failed | None:
+        """Find a slot that failed so often that waiting for it is of no use."""
         most = self._pool.plan.policy.max_restarts
-        limit = MOST_FAILURES if most is None else min(MOST_FAILURES, most + 1)
-        for slot in self._missing():
+        limit = MAX_FAILURES if most is None else min(MAX_FAILURES, most + 1)
+        for slot in self._unserved_slots():
             if (times := self._failures[slot]) >= limit:
-                return self._gave_up(slot, times, self._last[slot])
+                return self._failing_slot_verdict(slot, times, self._last_failures[slot])
         return None
 
-    def _gave_up(self, slot: int, times: int, last: orders.WorkerGone) -> Failed:
+    def _failing_slot_verdict(self, slot: int, times: int, last: orders.WorkerGone) -> Failed:
         count = "once" if times == 1 else f"{times} times"
         why = last.reason or f"{last.cause} ({last.detail})"
         failed = f"worker {slot} failed {count}: {why}"
         return Failed(f"{self._progress()}, and prefork goes on trying: {failed}", last.fault)
 
     def _progress(self) -> str:
-        """The number of workers that serve."""
+        """Return the number of workers that serve, as text."""
         wanted = pluralize(self._pool.target, "worker serves", "workers serve")
         return f"{self._pool.ready_count} of {wanted}"
 
-    def _blocked(self) -> Failed | None:
-        """Processes that were killed and linger: they are what should be gone, or they take the
-        places of new ones."""
-        lingering = [worker for worker in self._pool.workers if worker.lingers]
-        moving = [w for w in self._pool.workers if w.state is not State.READY and not w.lingers]
+    def _find_lingering(self) -> Failed | None:
+        """Find killed processes that the kernel does not end, if only they keep the goal open.
+
+        Either they are what should be gone, or they take the places of new workers.
+        """
+        lingering = [worker for worker in self._pool.workers if worker.is_lingering]
+        moving = [
+            w for w in self._pool.workers if w.state is not WorkerState.READY and not w.is_lingering
+        ]
         room = self._pool.target + self._pool.plan.policy.surge - len(self._pool.workers)
-        if not lingering or moving or (room > 0 and self._missing()):
+        if not lingering or moving or (room > 0 and self._unserved_slots()):
             return None
         pids = ", ".join(str(worker.pid) for worker in lingering)
         why = "the kernel does not end it: it may wait for a disk or a network file system"
         return Failed(f"pid {pids} was killed, and {why}", MachineError.exit_code)
 
-    def _missing(self) -> list[int]:
-        """Slots that should be served, and are not."""
+    def _unserved_slots(self) -> list[int]:
+        """Return the slots that should be served and are not."""
         workers = self._pool.workers
         serving = {worker.slot for worker in workers.ready()}
         slots = range(self._pool.target)
-        return [slot for slot in slots if slot not in serving and not workers.budget(slot).closed]
+        return [
+            slot for slot in slots if slot not in serving and not workers.budget(slot).is_closed
+        ]
 
-    def _done(self) -> list[int]:
-        """Slots whose workers ended for good."""
+    def _finished_slots(self) -> list[int]:
+        """Return the slots whose workers ended for good (``--stop-exit-codes``)."""
         budget = self._pool.workers.budget
-        return [slot for slot in range(self._pool.target) if budget(slot).closed]
+        return [slot for slot in range(self._pool.target) if budget(slot).is_closed]
 
 
 class StableGoal(Goal):
-    """Every slot serves, and every worker that is to leave has left. Recycled workers do not count:
-    where workers wear out quickly, one is always being replaced."""
+    """The goal of ``wait``: every slot serves, and every worker that is to leave has left.
 
-    def _decide(self) -> Verdict | None:
-        if self._missing() or not all(map(self._is_settled, self._pool.workers)):
+    Recycling does not count: where workers wear out quickly, one is always being replaced.
+    """
+
+    def _check(self) -> Verdict | None:
+        if self._unserved_slots() or not all(map(self._is_stable, self._pool.workers)):
             return None
-        return Reached({"workers": self._pool.ready_count, "done": self._done()})
+        return Reached({"workers": self._pool.ready_count, "done": self._finished_slots()})
 
-    def _is_settled(self, worker: Worker) -> bool:
-        if worker.state in FRESH:
+    def _is_stable(self, worker: Worker) -> bool:
+        """Whether the worker serves, or starts or leaves because of recycling only."""
+        if worker.state in STARTING_STATES:
             incumbents = (w for w in self._pool.workers.ready() if w.slot == worker.slot)
             return any(w.worn and w.generation == worker.generation for w in incumbents)
-        return worker.state is State.READY or worker.cause is Cause.RECYCLE
+        return worker.state is WorkerState.READY or worker.cause is Cause.RECYCLE
 
-    def _at_the_end(self, ending: orders.Ending) -> Verdict | None:
-        """An app whose workers are all done has started, and well."""
+    def _on_ending(self, ending: orders.Ending) -> Verdict | None:
+        """Count an app whose workers all ended for good as well started."""
         if ending.done:
             return Reached({"workers": 0, "done": [], "ended": ending.done})
-        return super()._at_the_end(ending)
+        return super()._on_ending(ending)
 
 
 class ScaleGoal(Goal):
-    """So many slots serve, and the workers of higher slots have left. A later change of the number
-    takes the place of this one."""
+    """The goal of ``scale``: ``requested`` slots serve, and the workers of higher slots have left.
 
-    def __init__(self, pool: Pool, asked: int) -> None:
+    A later change of the number takes the place of this one.
+    """
+
+    def __init__(self, pool: Pool, requested: int) -> None:
         super().__init__(pool)
-        self._asked = asked
-        self._meanwhile = "another wish"
+        self._requested = requested
+        self._superseded_by = "another command"
         self._rolled_back: orders.RollFailed | None = None
 
-    def _note(self, happening: orders.Event) -> None:
-        match happening:
+    def _on_event(self, event: orders.Event) -> None:
+        match event:
             case orders.Scaled(why=why):
-                self._meanwhile = f"the autoscaler ({why})" if why else "a later wish"
+                self._superseded_by = f"the autoscaler ({why})" if why else "a later command"
             case orders.RollStarted():
-                self._meanwhile = "a reload"
+                self._superseded_by = "a reload"
             case orders.RollFailed():
-                self._rolled_back = happening
+                self._rolled_back = event
             case orders.Parked():
-                self._conclude(_parked("so many workers served"))
+                self._conclude(_drained("so many workers served"))
 
-    def _decide(self) -> Verdict | None:
+    def _check(self) -> Verdict | None:
         target = self._pool.target
-        if target != self._asked:
-            return self._overtaken(target)
+        if target != self._requested:
+            return self._superseded(target)
         beyond = any(worker.slot >= target for worker in self._pool.workers)
-        if beyond or self._missing():
+        if beyond or self._unserved_slots():
             return None
-        return Reached({"workers": target, "asked": self._asked, "done": self._done()})
+        done = self._finished_slots()
+        return Reached({"workers": target, "asked": self._requested, "done": done})
 
-    def _overtaken(self, target: int) -> Verdict:
+    def _superseded(self, target: int) -> Verdict:
+        """Return the verdict when the pool has another number of slots by now."""
         if (failed := self._rolled_back) is not None:
             back = f"a reload failed, and with it the number of workers went back to {target}"
             return Failed(f"{back}: {failed.reason}", failed.fault)
-        return Reached({"workers": target, "asked": self._asked, "instead": self._meanwhile})
+        values = {"workers": target, "asked": self._requested, "instead": self._superseded_by}
+        return Reached(values)
 
 
 class ReloadGoal(Goal):
-    """Every slot serves generation ``asked`` or a later one, and no older one accepts any more. A
-    later reload takes the place of this one, also when it fails."""
+    """The goal of ``reload``: every slot serves generation ``requested`` or a later one.
 
-    def __init__(self, pool: Pool, asked: int) -> None:
+    No worker of an older generation accepts connections then. A later reload takes the place of
+    this one, also when it fails.
+    """
+
+    def __init__(self, pool: Pool, requested: int) -> None:
         super().__init__(pool)
-        self._asked = asked
+        self._requested = requested
         self._newest = 0
-        """The generation that the roll is at; 0: the pool has not begun with ours."""
+        """The generation that the pool rolls to; 0: the requested roll has not begun."""
 
-    def _note(self, happening: orders.Event) -> None:
-        match happening:
-            case orders.RollStarted(generation) if generation >= self._asked:
+    def _on_event(self, event: orders.Event) -> None:
+        match event:
+            case orders.RollStarted(generation) if generation >= self._requested:
                 self._newest = generation
-            case orders.RollDone(generation, took) if generation >= self._asked:
-                values = {"generation": generation, "asked": self._asked, "took": took}
+            case orders.RollDone(generation, took) if generation >= self._requested:
+                values = {"generation": generation, "asked": self._requested, "took": took}
                 self._conclude(Reached(values))
-            case orders.RollFailed(kept, reason, fault) if kept < self._asked <= self._newest:
-                # One that keeps our generation was refused, and the roll to ours goes on.
-                self._conclude(Failed(self._told(kept, reason), fault))
+            case orders.RollFailed(kept, reason, fault) if kept < self._requested <= self._newest:
+                # A failure that keeps the requested generation belongs to a later reload, which
+                # was refused; the roll to the requested one goes on.
+                self._conclude(Failed(self._failure_text(kept, reason), fault))
             case orders.Parked() if self._newest:
-                self._conclude(_parked(f"gen {self._newest} served"))
+                self._conclude(_drained(f"gen {self._newest} served"))
 
-    def _missing(self) -> list[int]:
-        """Slots without a worker of the plan's generation. A later reload that failed may have left
-        workers of its own; they serve, but the goal is another generation."""
+    def _unserved_slots(self) -> list[int]:
+        """Return the slots without a worker of the plan's generation.
+
+        A later reload that failed may have left workers of its own generation. They serve, but they
+        do not fulfil this goal.
+        """
         if not self._newest:
-            return []  # failures until then are those of another generation
+            return []  # failures before the roll are those of another generation
         workers, generation = self._pool.workers, self._pool.plan.generation
-        return [n for n in range(self._pool.target) if not workers.serves(n, generation)]
+        return [n for n in range(self._pool.target) if not workers.is_served(n, generation)]
 
     def _progress(self) -> str:
         target, generation = self._pool.target, self._pool.plan.generation
@@ -240,35 +281,40 @@ class ReloadGoal(Goal):
             f"{serving} of {pluralize(target, 'worker serves', 'workers serve')} gen {generation}"
         )
 
-    def _told(self, kept: int, reason: str) -> str:
+    def _failure_text(self, kept: int, reason: str) -> str:
         later = f" (it was overtaken by one to gen {self._newest})"
-        also = later if self._newest > self._asked else ""
+        also = later if self._newest > self._requested else ""
         return f"reload failed{also}, gen {kept} serves on: {reason}"
 
 
 class StopGoal(Goal):
-    """Every worker is gone."""
+    """The goal of ``stop``: the pool stops, and every worker is gone."""
 
-    def _decide(self) -> Verdict | None:
-        return Reached({}) if self._pool.stopping and not self._pool.workers else None
+    def _check(self) -> Verdict | None:
+        return Reached({}) if self._pool.is_stopping and not self._pool.workers else None
 
-    def _at_the_end(self, _ending: orders.Ending) -> Verdict | None:
+    def _on_ending(self, _ending: orders.Ending) -> Verdict | None:
         return None
 
-    def _hopeless(self) -> Failed | None:
-        return self._blocked() if self._pool.stopping else None
+    def _find_failure(self) -> Failed | None:
+        return self._find_lingering() if self._pool.is_stopping else None
 
 
 def refusal_reason(pool: Pool, workers: int | None = None) -> str:
-    """Why a wish is not taken, be it for a number of ``workers`` or not; empty: it may be."""
-    if pool.stopping:
+    """Return why the pool refuses a command now; empty if it takes it.
+
+    ``workers``: the number that a ``scale`` asks for; None for any other command.
+    """
+    if pool.is_stopping:
         return "it is stopping"
     policy = pool.plan.policy
-    if workers is not None and workers != policy.clip(workers):
-        return f"there may be {policy.least} to {pluralize(policy.most, 'worker')}, not {workers}"
+    if workers is not None and workers != policy.clamp(workers):
+        most = pluralize(policy.max_workers, "worker")
+        return f"there may be {policy.min_workers} to {most}, not {workers}"
     return ""
 
 
-def _parked(goal: str) -> Failed:
+def _drained(goal: str) -> Failed:
+    """Return the verdict of a goal that a drain (SIGWINCH) ended."""
     why = "a reload or a scale brings workers back"
     return Failed(f"all workers were told to leave before {goal}; {why}", UsageError.exit_code)

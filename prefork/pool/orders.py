@@ -1,7 +1,9 @@
-"""What the pool asks the master to do, and the happenings that it wants told.
+"""Orders: what the pool asks the master to do, and the events that it announces.
 
-Orders act on the world; a happening only tells of it. Log lines, process titles and the
-notifications to systemd are made from happenings, never from inside the pool.
+An order changes something outside of the pool. An event only tells that something happened: log
+lines, process titles, the notifications to systemd and the events of the control socket are made
+from events. The class names and fields of events are part of the control protocol (``kind`` and the
+keys of a progress message).
 """
 
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from prefork.errors import AppError
 
 
 class Cause(StrEnum):
-    """Why a worker ended: the word that the log, the title and the list show."""
+    """Why a worker ended. The value is the text that log and ``prefork list`` show."""
 
     EXIT = "exited by itself"
     SIGNAL = "killed by a signal"
@@ -28,7 +30,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WorkerReady:
-    """A worker began to serve, ``took`` seconds after its fork."""
+    """A worker began to serve ``took`` seconds after its fork."""
 
     worker: int
     pid: int
@@ -39,7 +41,7 @@ class WorkerReady:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLeaving:
-    """A worker was told to drain. ``why``: what wore out one that is recycled."""
+    """A worker was told to drain. ``why``: the limit that a recycled worker reached."""
 
     worker: int
     pid: int
@@ -51,7 +53,7 @@ class WorkerLeaving:
 
 @dataclass(frozen=True, slots=True)
 class WorkerHung:
-    """A worker passed its deadline; its stacks are dumped, then it is killed."""
+    """A worker passed its deadline. Its stacks are dumped, and then it is killed."""
 
     worker: int
     pid: int
@@ -62,10 +64,16 @@ class WorkerHung:
 
 @dataclass(frozen=True, slots=True)
 class WorkerGone:
-    """A worker was reaped. ``retry_in``: seconds until its slot is filled again, if it is;
-    ``reason``: what it said itself, unless that was told of the heir before it (the log has it here
-    or as the end of a start or of a roll); ``why``: what wore out one that was recycled; ``fault``:
-    the exit code of errors.py that says whose fault a failure was."""
+    """A worker was reaped.
+
+    ``detail``: the exit code or signal as text. ``killed``: prefork sent it SIGKILL.
+    ``retry_in``: seconds until its slot is filled again after a failure; None: it did not fail, or
+    the slot is not filled again.
+    ``reason``: what the worker reported about its failure; empty if the heir before it failed for
+    the same reason, so that the log has a traceback once.
+    ``why``: the limit that a recycled worker reached.
+    ``fault``: the exit code of ``prefork.errors`` that tells whose fault a failure was.
+    """
 
     worker: int
     pid: int
@@ -82,7 +90,7 @@ class WorkerGone:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLingers:
-    """A worker was killed seconds ago, and the kernel has not ended it yet. Told once."""
+    """A worker was killed ten seconds ago, and the kernel has not ended it. Announced once."""
 
     worker: int
     pid: int
@@ -92,7 +100,7 @@ class WorkerLingers:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The first worker is ready: the service answers."""
+    """The first worker is ready, so the service answers."""
 
     generation: int
 
@@ -106,7 +114,10 @@ class RollStarted:
 
 @dataclass(frozen=True, slots=True)
 class RollDone:
-    """Every slot serves the new generation, and no older one accepts any more."""
+    """Every slot serves the new generation, and no worker of an older one accepts connections.
+
+    ``took``: seconds since the reload was requested.
+    """
 
     generation: int
     took: float
@@ -114,8 +125,10 @@ class RollDone:
 
 @dataclass(frozen=True, slots=True)
 class RollFailed:
-    """A reload failed or was refused; generation ``kept`` serves on. ``fault``: whose fault that
-    was, as an exit code of errors.py."""
+    """A reload failed or was refused, and generation ``kept`` serves on.
+
+    ``fault``: the exit code of ``prefork.errors`` that tells whose fault that was.
+    """
 
     kept: int
     reason: str
@@ -124,7 +137,7 @@ class RollFailed:
 
 @dataclass(frozen=True, slots=True)
 class Recycling:
-    """So many workers are to be replaced, one after another."""
+    """``workers`` workers are to be replaced, one after another. ``why``: the reason."""
 
     workers: int
     why: str
@@ -132,8 +145,10 @@ class Recycling:
 
 @dataclass(frozen=True, slots=True)
 class RecycleFailed:
-    """The heir of a worn worker failed; the worker serves on, and more heirs are tried. Told once
-    for each worker."""
+    """The heir of a worn worker failed. The worker serves on, and further heirs are tried.
+
+    Announced once for each worker. ``why``: the limit that the worker reached.
+    """
 
     worker: int
     pid: int
@@ -144,8 +159,10 @@ class RecycleFailed:
 
 @dataclass(frozen=True, slots=True)
 class RecycleWaits:
-    """A worn worker gets its heir when the work is done that its app has marked. Told once for each
-    worker."""
+    """A worn worker gets its heir when the work is done that its app marked by ``prefork.busy()``.
+
+    Announced once for each worker. ``why``: the limit that the worker reached.
+    """
 
     worker: int
     pid: int
@@ -156,7 +173,10 @@ class RecycleWaits:
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """The number of slots changed; ``why``: unless a person asked for it."""
+    """The number of slots changed from ``before`` to ``workers``.
+
+    ``why``: the evidence of the autoscaler; empty if a person requested it.
+    """
 
     workers: int
     before: int
@@ -165,13 +185,17 @@ class Scaled:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """All workers were asked to leave; the master stays."""
+    """All workers were told to leave, and the master stays (SIGWINCH)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The pool is going down. ``reason``: the failure that forces it, with its ``fault`` (an exit
-    code of errors.py); ``done``: how the workers ended for good. Both empty: it was asked to."""
+    """The pool begins to stop.
+
+    ``reason``: the failure that forces it, with its ``fault`` (an exit code of ``prefork.errors``).
+    ``done``: the text that tells how all workers ended for good (``--stop-exit-codes``).
+    Both are empty if it was told to stop.
+    """
 
     reason: str
     fault: int = 0
@@ -180,7 +204,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Overslept:
-    """The master itself was stopped or suspended; deadlines were moved by that much."""
+    """The master itself was stopped or suspended; all deadlines were moved by ``seconds``."""
 
     seconds: float
 
@@ -207,7 +231,7 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Fork a worker for this slot and generation; answer Spawned or SpawnFailed."""
+    """Fork a worker for this slot and generation, and report Spawned or SpawnFailed."""
 
     worker: int
     slot: int
@@ -216,7 +240,7 @@ class Spawn:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Send the stop signal (``quick``: the quit signal)."""
+    """Send the worker its stop signal; SIGQUIT if ``quick``."""
 
     worker: int
     quick: bool
@@ -224,15 +248,18 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """SIGKILL."""
+    """Send the worker SIGKILL."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class DumpStacks:
-    """Make the worker tell into the log which requests it has, and the stacks of all its threads;
-    it answers with Stuck. ``by_force``: it did not, so only stacks, and without its interpreter."""
+    """Make the worker log its requests in flight and the stacks of all its threads.
+
+    It reports Stuck when it has done so. ``by_force``: it did not answer, so its faulthandler is to
+    dump the stacks, which needs no interpreter that runs.
+    """
 
     worker: int
     by_force: bool = False
@@ -240,15 +267,17 @@ class DumpStacks:
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """Tell the log, the titles, systemd."""
+    """Publish the event in the log, the titles, the control socket and to systemd."""
 
-    happening: Event
+    event: Event
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """Everything is reaped: end the master. ``failed``: why it gave up, if it did; ``code``: the
-    exit code, which tells who was at fault."""
+    """End the master, because every worker was reaped.
+
+    ``failed``: why the pool gave up, if it did. ``code``: the exit code, which tells whose fault.
+    """
 
     failed: str | None
     code: int = 0

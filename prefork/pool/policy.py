@@ -1,30 +1,37 @@
-"""The numbers that the pool decides by, and the plan that they are part of. Times are seconds."""
+"""The limits that the pool decides by (``Policy``), and the desired state (``Plan``).
+
+All times are in seconds.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
-MOST_WORKERS = 1024
+MAX_WORKERS = 1024
+"""The largest number of workers of one master."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the operator wants; a reload may bring a new one.
+    """The limits that the operator set; a reload may bring a new one.
 
-    ``workers``: slots to fill at first, but never fewer than ``least`` or more than ``most``.
-    ``surge``: extra live workers while some are being replaced.
-    ``boot_timeout``: from fork to ready. ``kill_timeout``: from the stop signal to SIGKILL.
-    ``hang_grace``: for a worker that hangs to tell its stacks, and again when they are taken by
-    force. ``min_uptime``: a worker that dies younger
-    counts as unstable and its slot waits. ``max_restarts``: failures in a row of one slot after
-    which the pool gives up, if no worker serves (None: never). ``max_lifetime``: a worker older
-    than this is replaced (None: never), plus up to ``lifetime_jitter``. ``stop_exit_codes``: a
-    worker that exits with one of these is not replaced. ``reload_timeout``: a whole roll (None:
-    as long as its steps may take).
+    ``workers``: slots at the start, clamped to ``min_workers`` and ``max_workers``.
+    ``surge``: processes beyond the number of slots that may live while workers are replaced.
+    ``boot_timeout``: from the fork until the worker is ready.
+    ``kill_timeout``: from the stop signal to SIGKILL; ``quick_timeout`` in a quick stop.
+    ``hang_grace``: the time that a hung worker has to log its stacks; it passes a second time after
+    the stacks were dumped by force.
+    ``min_uptime``: a worker that dies younger counts as unstable, and its slot waits.
+    ``max_restarts``: failures in a row of one slot after which the pool gives up, if no worker
+    serves; None: it never gives up.
+    ``max_lifetime``: a worker older than this, plus up to ``lifetime_jitter``, is replaced; None:
+    it is never too old.
+    ``stop_exit_codes``: a worker that exits with one of these is not replaced.
+    ``reload_timeout``: the longest that a roll may take; None: as long as its steps may take.
     """
 
     workers: int = 1
-    least: int = 1
-    most: int = MOST_WORKERS
+    min_workers: int = 1
+    max_workers: int = MAX_WORKERS
     surge: int = 1
     boot_timeout: float = 60.0
     kill_timeout: float = 30.0
@@ -38,16 +45,16 @@ class Policy:
     reload_timeout: float | None = None
 
     @property
-    def first(self) -> int:
-        """How many slots there are at first."""
-        return self.clip(self.workers)
+    def initial_workers(self) -> int:
+        """The number of slots at the start."""
+        return self.clamp(self.workers)
 
-    def clip(self, target: int) -> int:
-        """The nearest number of slots that is allowed."""
-        return min(max(target, self.least), self.most)
+    def clamp(self, target: int) -> int:
+        """Return the allowed number of slots that is nearest to ``target``."""
+        return min(max(target, self.min_workers), self.max_workers)
 
-    def roll_time(self, slots: int) -> float:
-        """The longest that a roll over ``slots`` may take, in seconds."""
+    def roll_timeout(self, slots: int) -> float:
+        """Return the longest time that a roll over ``slots`` may take."""
         if self.reload_timeout is not None:
             return self.reload_timeout
         steps = -(-max(slots, 1) // self.surge)
@@ -56,9 +63,18 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class ManualTarget:
-    """A number of slots that the operator set: ``workers``, while the settings said ``settings``.
+    """The number of workers that the operator set by ``scale``, TTIN or TTOU.
 
-    It outlives the master, but not a change of the settings: the operator changed them later.
+    ``workers``: that number. ``settings``: the number of workers in the settings at that time. Both
+    names are keys of the state file in the app's folder.
+
+    Design
+    ------
+    - **The number belongs to the app.** It outlives the master, and holds until the settings change
+      theirs, as it does in a reload: then the operator's later word is in the settings.
+    - **The number of the autoscaler is not kept:** the load decides anew.
+    - **``start FILE`` begins with the number of the file,** because it makes true what the file
+      says.
     """
 
     workers: int
@@ -66,7 +82,7 @@ class ManualTarget:
 
     @staticmethod
     def parse(stored: object) -> "ManualTarget | None":
-        """What a file holds of it; None for anything else than two numbers of workers."""
+        """Read it from a state file; None if ``stored`` is not two positive numbers."""
         if not isinstance(stored, Mapping):
             return None
         match stored.get("workers"), stored.get("settings"):
@@ -77,27 +93,31 @@ class ManualTarget:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The desired state: this many slots, all at this generation, under this policy. ``by_hand``:
-    the operator set the number of slots, not the settings or the autoscaler."""
+    """The desired state: ``target`` slots, all at ``generation``, under ``policy``.
+
+    ``is_manual``: the operator set the number of slots, not the settings or the autoscaler.
+    """
 
     generation: int
     target: int
     policy: Policy
-    by_hand: bool = False
+    is_manual: bool = False
 
     @staticmethod
-    def first(policy: Policy, kept: ManualTarget | None) -> "Plan":
-        """The plan of a new master. ``kept``: the number that the operator set at the last one."""
+    def initial(policy: Policy, kept: ManualTarget | None) -> "Plan":
+        """Return the plan of a new master.
+
+        ``kept``: the number that the operator set while the previous master ran, if any.
+        """
         if kept is None or kept.settings != policy.workers:
-            return Plan(1, policy.first, policy)
-        return Plan(1, policy.clip(kept.workers), policy, by_hand=True)
+            return Plan(1, policy.initial_workers, policy)
+        return Plan(1, policy.clamp(kept.workers), policy, is_manual=True)
 
     @property
-    def hand_set(self) -> dict[str, int] | None:
-        """The number that the operator set, as ``HandSet.read`` wants it; None: it is the settings'
-        or the autoscaler's."""
-        return asdict(ManualTarget(self.target, self.policy.workers)) if self.by_hand else None
+    def manual_target(self) -> dict[str, int] | None:
+        """The fields of ``ManualTarget`` for the state file; None if the operator set no number."""
+        return asdict(ManualTarget(self.target, self.policy.workers)) if self.is_manual else None
 
-    def scaled(self, by: int, by_hand: bool) -> "Plan":
-        """With so many slots more or less, within bounds."""
-        return replace(self, target=self.policy.clip(self.target + by), by_hand=by_hand)
+    def scaled(self, by: int, is_manual: bool) -> "Plan":
+        """Return this plan with ``by`` slots more (or fewer, if negative), within the limits."""
+        return replace(self, target=self.policy.clamp(self.target + by), is_manual=is_manual)

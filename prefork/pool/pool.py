@@ -1,22 +1,49 @@
-"""The states of the master, and the one step that reconciles desired with actual.
+"""The states of the master, and the step that reconciles the actual state with the desired one.
 
-    state      leaves on
-    starting   first worker ready -> running; a boot failure before that -> stopping (failed); a
-               reload -> a newer generation, same state, with nothing to fall back to
-    running    reload -> reloading; stop -> stopping
-    reloading  every slot at the new generation and none older accepts -> running; a boot failure or
-               the roll's deadline -> frozen; another reload -> a newer generation, same state
-    frozen     the old generation is desired again and serves; a reload tries anew
-    stopping   everything reaped -> Exit; no wish brings it back
+    state      event                                                            next state
+    starting   the first worker is ready                                        running
+               a boot fails before that                                         stopping
+               a reload is requested: there is nothing to fall back to          starting
+    running    a reload is requested                                            reloading
+               a reload is refused                                              frozen
+    reloading  every slot serves the new generation, no older worker accepts    running
+               a boot fails, or the deadline of the roll passes                 frozen
+               another reload is requested                                      reloading
+    frozen     a reload is requested; until then the old generation serves      reloading
+    any        a stop is requested                                              stopping
+    stopping   every worker is reaped: the pool orders Exit
 
-Facts change what is *desired* (generation, target, policy) or what is *known* (a worker's state);
-``_reconcile`` alone spawns, and alone decides who is stopped for reload, recycle and scale. So a
-second reload, a crash, a scale or a stop in the middle of a roll is just another fact.
+A fact changes the desired state (generation, target, policy) or the known state (of a worker).
+``_reconcile`` alone spawns workers, and it alone decides which of them are stopped for a reload, a
+recycling or a scale. So a second reload, a crash, a scale or a stop in the middle of a roll is just
+another fact.
 
-A roll needs no steps of its own: an incumbent of another generation is *outdated*, an outdated
-incumbent gets an heir in its slot, and a ready heir sends its incumbent away. A failed roll is
-the same machine with the old generation desired again. What keeps it gentle is one rule: nothing
-is spawned while ``target + surge`` processes live, so at most ``surge`` slots change at a time.
+A rolling reload has no steps of its own. A ready worker of another generation is *outdated*. An
+outdated worker gets an heir in its slot. As soon as the heir is ready, its incumbent is stopped. A
+failed roll is rolled back in the same way, because the old generation is desired again.
+
+Design
+------
+- **``surge`` bounds all live processes,** draining ones too: no worker is spawned while ``target``
+  + ``surge`` processes live. So at most ``surge`` slots change at a time, and a reload of an app
+  that takes long to drain takes long, but never needs more memory than planned.
+- **A failed roll is rolled back** slot by slot, with the new worker ready before the old one stops,
+  as if it were a reload. The generation that serves again has its old settings and environment;
+  files on disk are what they are.
+- **An heir has its incumbent's slot number from its fork on.** The number is in the environment
+  before the app is imported, so it cannot change later. Rejected: a slot of its own for the surge.
+  Rows of the scoreboard therefore belong to workers, not to slots.
+- **A reload during the first start ends with RollDone** and has nothing to fall back to: a boot
+  that fails then ends the master, as it does without a reload.
+- **A generation that a failed reload falls back to ends with RollDone, too, if its own roll was not
+  done yet** (its reload came during the first start). RollFailed alone would leave the client of
+  the first reload without an answer. To call that reload failed would be untrue: the pool goes back
+  to what it requested.
+- **New limits in a reload do not bring back ``--workers``:** the number that the load led to is
+  kept, as far as the new limits allow, unless the settings changed the number itself.
+- **Recycling leaves settings and generation as they are** (``--cron``, limits of a worker). At four
+  in the morning no operator would see that a file was half edited, so it is no reload. An heir that
+  fails is tried again.
 """
 
 from collections.abc import Iterator
@@ -30,18 +57,18 @@ from prefork.pool.orders import Cause, Order
 from prefork.pool.policy import ManualTarget, Plan, Policy
 from prefork.pool.recycle_wait import RecycleWait
 from prefork.pool.table import WorkerTable
-from prefork.pool.workers import FRESH, LINGERS_AFTER, State, Worker
+from prefork.pool.workers import LINGERS_AFTER, STARTING_STATES, Worker, WorkerState
 from prefork.printable import cut_middle
 
-OVERSLEPT = 2.0
-"""A master that wakes this many seconds after its own deadline was stopped or suspended."""
+OVERSLEPT_AFTER = 2.0
+"""Seconds after its own deadline from which a master counts as stopped or suspended meanwhile."""
 
-AFTER_SLEEP = 1.0
-"""Seconds that workers get to show a sign of life after such a sleep."""
+GRACE_AFTER_SLEEP = 1.0
+"""Seconds that workers have for a heartbeat after such a sleep."""
 
 
 class MasterState(StrEnum):
-    """See the table above."""
+    """The states of the table above. The values are shown to users and published."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -51,33 +78,53 @@ class MasterState(StrEnum):
 
 
 class Pool:
-    """The worker table and everything that is decided about it."""
+    """The worker table, the desired state, and all decisions about them.
+
+    ``state``: the state of the master. ``plan``: the desired state. ``workers``: the live workers.
+    ``failure``: why the last reload failed; empty after one succeeded.
+    """
 
     def __init__(self, policy: Policy, rng: Random, kept: ManualTarget | None = None) -> None:
-        """``kept``: the number of workers that the operator set at the master before."""
+        """Begin with the plan of a new master.
+
+        ``kept``: the number of workers that the operator set while the previous master ran.
+        ``rng``: for the jitter of delays and lifetimes.
+        """
         self.state = MasterState.STARTING
-        self.plan = Plan.first(policy, kept)
+        self.plan = Plan.initial(policy, kept)
         self.workers = WorkerTable()
         self.failure = ""
-        """Why the last reload failed; empty once one succeeded."""
         self._fallback: Plan | None = None
-        self._parked = self._quick = False
-        self._reached = self.plan.generation
+        """The plan that a failed roll returns to; None while no roll goes on."""
+        self._is_drained = self._is_quick = False
+        self._last_rolled = self.plan.generation
         """The generation of the last RollDone, or the first one. While the plan has another one,
-        its RollDone is to come: also while starting, and after a later roll has failed."""
-        self._roll_started = 0.0
-        self._roll_deadline: float | None = None
+        its RollDone is still to be announced: also in the state starting, and after a later roll
+        failed."""
+        self._roll_started_at = 0.0
+        self._roll_deadline_at: float | None = None
         self._exit = orders.Exit(None)
-        self._wake: float | None = None
-        self._awaited_work = RecycleWait()
+        self._wake_at: float | None = None
+        self._recycle_wait = RecycleWait()
         self._rng = rng
         self._orders: list[Order] = []
 
-    # What the master asks.
+    # The interface of the master.
 
-    def handle(self, fact: facts.Fact, now: float) -> list[Order]:  # noqa: C901, PLR0912
-        """Take note of ``fact`` at monotonic time ``now`` and say what is to be done."""
-        self._allow_for_sleep(now)
+    def handle(self, fact: facts.Fact, now: float) -> list[Order]:
+        """Take in ``fact`` at monotonic time ``now``, and return the orders to the master."""
+        self._compensate_for_sleep(now)
+        self._take_in(fact, now)
+        if isinstance(fact, facts.Heartbeats | facts.Tick):
+            # Deadlines pass only here, because a master that was stopped reads all messages first:
+            # the Ready of a worker may wait behind other facts, and that is not its fault.
+            self._check_deadlines(now)
+        self._reconcile(now)
+        taken, self._orders = self._orders, []
+        self._wake_at = self.next_deadline()
+        return taken
+
+    def _take_in(self, fact: facts.Fact, now: float) -> None:  # noqa: C901, PLR0912 - a case each
         match fact:
             case facts.Spawned(worker, pid):
                 self._on_spawned(worker, pid, now)
@@ -92,7 +139,7 @@ class Pool:
             case facts.Worn(worker, why):
                 self._on_worn(worker, why, now)
             case facts.Heartbeats(deadlines, busy):
-                self.workers.note(deadlines, busy)
+                self.workers.update_heartbeats(deadlines, busy)
             case facts.Stuck(worker, what):
                 self._on_stuck(worker, what, now)
             case facts.Exited():
@@ -110,97 +157,90 @@ class Pool:
             case facts.StopRequested(quick):
                 self._on_stop(quick, now)
             case _:
-                pass  # a Tick says only that time has passed
-        if isinstance(fact, facts.Heartbeats | facts.Tick):
-            # Only these judge: a Ready that waits behind another fact must not come too late.
-            self._pass_deadlines(now)
-        self._reconcile(now)
-        taken, self._orders = self._orders, []
-        self._wake = self.next_deadline()
-        return taken
+                pass  # a Tick tells only that time has passed
 
     def next_deadline(self) -> float | None:
-        """When a Tick is due although nothing happens; None: never."""
+        """Return the monotonic time at which a Tick is due without any fact; None: never."""
         return min(self._deadlines(), default=None)
 
     @property
     def ready_count(self) -> int:
-        """How many workers serve."""
+        """The number of workers that serve."""
         return len(self.workers.ready())
 
     @property
     def target(self) -> int:
-        """How many slots are to be filled right now."""
-        going = self._parked or self.stopping
-        return 0 if going else self.plan.target
+        """The number of slots that are to be served now: 0 while draining or stopping."""
+        return 0 if self._is_drained or self.is_stopping else self.plan.target
 
     @property
-    def stopping(self) -> bool:
-        """Whether the end has begun."""
+    def is_stopping(self) -> bool:
+        """Whether the master is stopping."""
         return self.state is MasterState.STOPPING
 
     @property
-    def quick(self) -> bool:
-        """Whether the end does not wait for requests in flight."""
-        return self._quick
+    def is_quick_stop(self) -> bool:
+        """Whether the master stops without waiting for requests in flight."""
+        return self._is_quick
 
-    def generations(self) -> set[int]:
-        """The generations that still matter: desired, fallen back to, or alive."""
+    def needed_generations(self) -> set[int]:
+        """Return the generations that are desired, fallen back to, or still have a worker."""
         alive = {w.generation for w in self.workers}
         kept = {self._fallback.generation} if self._fallback else set()
         return alive | kept | {self.plan.generation}
 
-    # Facts about one worker. An unknown worker or an impossible word is gossip: it is ignored.
+    # Facts about one worker. A fact about an unknown worker, or one that does not fit the state of
+    # the worker, is ignored: it was overtaken by another one.
 
     def _on_spawned(self, worker_id: int, pid: int, now: float) -> None:
         if (worker := self.workers.get(worker_id)) is not None:
             worker.pid = pid
-            if worker.state is State.SPAWNING:
-                worker.enter(State.BOOTING, now + self.plan.policy.boot_timeout)
+            if worker.state is WorkerState.SPAWNING:
+                worker.enter(WorkerState.BOOTING, now + self.plan.policy.boot_timeout)
 
     def _on_spawn_failed(self, worker_id: int, reason: str, now: float) -> None:
         if (worker := self.workers.get(worker_id)) is not None:
             worker.cause, worker.reason = worker.cause or Cause.BOOT_FAILURE, reason
-            worker.code = MachineError.exit_code
-            self._bury(worker, now, detail=reason)
+            worker.fault = MachineError.exit_code
+            self._reap(worker, now, detail=reason)
 
     def _on_ready(self, worker_id: int, now: float) -> None:
-        if (worker := self.workers.get(worker_id, State.BOOTING)) is None:
+        if (worker := self.workers.get(worker_id, WorkerState.BOOTING)) is None:
             return
         worker.ready_at = now
         policy = self.plan.policy
         if policy.max_lifetime is not None:
             jitter = self._rng.uniform(0.0, policy.lifetime_jitter)
             worker.retire_at = now + policy.max_lifetime + jitter
-        worker.enter(State.READY, None)
-        self._announce(orders.WorkerReady(*worker.names, took=now - worker.born))
+        worker.enter(WorkerState.READY, None)
+        self._announce(orders.WorkerReady(*worker.identity, took=now - worker.spawned_at))
         if self.state is MasterState.STARTING:
             self.state = MasterState.RUNNING
             self._announce(orders.Running(worker.generation))
 
     def _on_boot_failed(self, worker_id: int, reason: str, code: int) -> None:
-        worker = self.workers.get(worker_id, State.BOOTING)
+        worker = self.workers.get(worker_id, WorkerState.BOOTING)
         if worker is not None and not worker.reason:
-            worker.cause, worker.reason, worker.code = Cause.BOOT_FAILURE, reason, code
+            worker.cause, worker.reason, worker.fault = Cause.BOOT_FAILURE, reason, code
 
     def _on_leaving(self, worker_id: int, waits_for: str, now: float) -> None:
         if (worker := self.workers.get(worker_id)) is None:
             return
-        worker.deaf = True
-        if worker.state in (State.READY, State.BOOTING):
+        worker.accepts_no_more = True
+        if worker.state in (WorkerState.READY, WorkerState.BOOTING):
             worker.cause = Cause.LEFT
-            worker.enter(State.DRAINING, now + self.plan.policy.kill_timeout)
+            worker.enter(WorkerState.DRAINING, now + self.plan.policy.kill_timeout)
             self._announce_leaving(worker, Cause.LEFT)
-        worker.waits = worker.state is State.DRAINING and bool(waits_for)
+        worker.waits_for_threads = worker.state is WorkerState.DRAINING and bool(waits_for)
 
     def _on_worn(self, worker_id: int, why: str, now: float) -> None:
-        worker = self.workers.get(worker_id, State.READY)
+        worker = self.workers.get(worker_id, WorkerState.READY)
         if worker is not None and not worker.worn:
-            worker.wear(why)
-            self.workers.rest(worker, now, self._rng)
+            worker.mark_worn(why)
+            self.workers.delay_heir(worker, now, self._rng)
 
     def _on_stuck(self, worker_id: int, what: str, now: float) -> None:
-        if (worker := self.workers.get(worker_id, State.HUNG)) is not None:
+        if (worker := self.workers.get(worker_id, WorkerState.HUNG)) is not None:
             worker.reason = worker.reason or what
             self._kill(worker, now)
 
@@ -209,55 +249,57 @@ class Pool:
         if worker is None:
             return
         detail = f"exit code {fact.code}" if fact.signal is None else fact.signal
-        if fact.code in self.plan.policy.stop_exit_codes and worker.may_be_done:
-            self.workers.budget(worker.slot).closed = True
+        if fact.code in self.plan.policy.stop_exit_codes and worker.can_be_done:
+            self.workers.budget(worker.slot).is_closed = True
             worker.cause = Cause.EXIT
         if worker.cause is None:
-            worker.cause = worker.cause_of(fact)
-        self._bury(worker, now, detail)
+            worker.cause = worker.classify_exit(fact)
+        self._reap(worker, now, detail)
 
-    def _bury(self, worker: Worker, now: float, detail: str) -> None:
-        """Forget a dead worker and book its death to its slot, unless we sent it away."""
+    def _reap(self, worker: Worker, now: float, detail: str) -> None:
+        """Remove a dead worker; charge the budget of its slot unless the pool stopped it."""
         self.workers.remove(worker)
         cause = worker.cause or Cause.EXIT
         budget = self.workers.budget(worker.slot)
-        done = budget.closed and worker.may_be_done and cause is Cause.EXIT
-        failed = not done and worker.state is not State.DRAINING and cause not in _SENT_AWAY
-        if failed and not budget.closed:
+        done = budget.is_closed and worker.can_be_done and cause is Cause.EXIT
+        ordered = worker.state is WorkerState.DRAINING or cause in _ORDERED_EXITS
+        failed = not (done or ordered)
+        if failed and not budget.is_closed:
             budget.charge(now, worker.uptime(now), self.plan.policy.min_uptime, self._rng)
         decisive = failed and self._is_decisive(worker)
+        # The heir of a generation that is no longer desired is not missed.
         useless = worker.ready_at is None and worker.generation != self.plan.generation
-        again = failed and not (budget.closed or decisive or useless or self.stopping)
+        again = failed and not (budget.is_closed or decisive or useless or self.is_stopping)
         incumbent = self.workers.worn_incumbent(worker) if again else None
-        told = incumbent is not None and incumbent.heir_failed == worker.reason
+        is_known = incumbent is not None and incumbent.heir_failure == worker.reason
         self._announce(
             orders.WorkerGone(
-                *worker.names,
+                *worker.identity,
                 cause,
                 detail,
-                killed=worker.state is State.KILLED,
-                retry_in=max(0.0, budget.due - now) if again else None,
-                reason="" if told else worker.reason,
+                killed=worker.state is WorkerState.KILLED,
+                retry_in=max(0.0, budget.due_at - now) if again else None,
+                reason="" if is_known else worker.reason,
                 why=worker.worn if cause is Cause.RECYCLE else "",
-                fault=worker.code,
+                fault=worker.fault,
             )
         )
         if incumbent is not None:
-            self._serve_on(incumbent, worker.reason)
+            self._keep_worn(incumbent, worker.reason)
         reason = f"worker {worker.slot}: {worker.reason or f'{cause} ({detail})'}"
         if decisive:
-            self._end_attempt(reason, worker.code)
+            self._fail_attempt(reason, worker.fault)
         elif failed:
-            self._maybe_give_up(budget, reason, worker.code)
+            self._maybe_give_up(budget, reason, worker.fault)
 
-    def _serve_on(self, worn: Worker, reason: str) -> None:
-        """Its heir failed. The slot's account says when the next one is tried."""
-        if worn.heir_failed is None:
-            self._announce(orders.RecycleFailed(*worn.names, why=worn.worn))
-        worn.heir_failed = reason
+    def _keep_worn(self, worn: Worker, reason: str) -> None:
+        """Note the failure of an heir of a worn worker; the budget delays the next heir."""
+        if worn.heir_failure is None:
+            self._announce(orders.RecycleFailed(*worn.identity, why=worn.worn))
+        worn.heir_failure = reason
 
     def _is_decisive(self, worker: Worker) -> bool:
-        """Whether it failed to boot and that ends an attempt: the first start, or its roll."""
+        """Whether the worker failed to boot, and that ends the first start or the present roll."""
         if worker.ready_at is not None:
             return False
         if self.state is MasterState.STARTING:
@@ -265,206 +307,222 @@ class Pool:
         current = worker.generation == self.plan.generation
         return self.state is MasterState.RELOADING and current
 
-    def _end_attempt(self, reason: str, code: int) -> None:
+    def _fail_attempt(self, reason: str, code: int) -> None:
+        """End the first start (the master gives up) or the present roll (it is rolled back)."""
         if self.state is MasterState.STARTING:
             self._begin_stop(reason, code)
         else:
             self._freeze(reason, code)
 
     def _maybe_give_up(self, budget: Budget, reason: str, code: int) -> None:
-        """The restart budget counts only when nobody serves."""
+        """Stop if a slot used up ``max_restarts`` and no worker serves at all."""
         limit = self.plan.policy.max_restarts
         if limit is not None and budget.failures > limit and not self.ready_count:
             self._begin_stop(reason, code)
 
-    # Wishes. They change what is desired and nothing else.
+    # Requests. They change the desired state only.
 
     def _on_reload(self, generation: int, policy: Policy, now: float) -> None:
-        if self.stopping:
+        if self.is_stopping:
             return
         if self.state in (MasterState.RUNNING, MasterState.FROZEN):
             self._fallback = self.plan
             self.state = MasterState.RELOADING
-        if self.plan.generation == self._reached:
-            self._roll_started = now
-        # TTIN and TTOU survive a reload unless the file itself changed its mind.
-        asked = policy.workers != self.plan.policy.workers
-        target = policy.clip(policy.workers if asked else self.plan.target)
-        self.plan = Plan(generation, target, policy, self.plan.by_hand and not asked)
-        self._parked = False
+        if self.plan.generation == self._last_rolled:
+            self._roll_started_at = now
+        # A number from TTIN, TTOU, scale or the autoscaler survives a reload, unless the settings
+        # changed the number of workers themselves.
+        is_changed = policy.workers != self.plan.policy.workers
+        target = policy.clamp(policy.workers if is_changed else self.plan.target)
+        self.plan = Plan(generation, target, policy, self.plan.is_manual and not is_changed)
+        self._is_drained = False
         if self.state is MasterState.RELOADING:
-            self._roll_deadline = now + policy.roll_time(target)
-        self.workers.forgive()
+            self._roll_deadline_at = now + policy.roll_timeout(target)
+        self.workers.reset_budgets()
         self._announce(orders.RollStarted(generation))
 
     def _on_refused(self, reason: str) -> None:
-        if self.stopping:
+        if self.is_stopping:
             return
-        self.failure = reason = cut_middle(reason)  # a wrong setting may be as long as its file
+        self.failure = reason = cut_middle(reason)  # a wrong value may be as long as its file
         if self.state is MasterState.RUNNING:
             self.state = MasterState.FROZEN
         self._announce(orders.RollFailed(self.plan.generation, reason))
 
     def _on_recycle(self, why: str) -> None:
-        """A roll that goes on replaces its outdated workers anyway, unless it fails; the others are
-        as new as can be."""
+        """Mark all workers as worn; during a roll only the outdated ones.
+
+        The roll replaces those anyway, unless it fails, and the others have just been started.
+        """
         rolling, newest = self.state is MasterState.RELOADING, self.plan.generation
         worn = [w for w in self.workers.ready() if not (rolling and w.generation == newest)]
         for worker in worn:
-            worker.wear(why)
-        if worn and not self.stopping:
+            worker.mark_worn(why)
+        if worn and not self.is_stopping:
             self._announce(orders.Recycling(len(worn), why))
 
     def _on_scale(self, by: int, why: str) -> None:
-        if self.stopping:
+        if self.is_stopping:
             return
-        before, self._parked = self.target, False
-        self.plan = self.plan.scaled(by, by_hand=not why)
+        before, self._is_drained = self.target, False
+        self.plan = self.plan.scaled(by, is_manual=not why)
         if self._fallback is not None:
-            self._fallback = self._fallback.scaled(by, by_hand=not why)
+            self._fallback = self._fallback.scaled(by, is_manual=not why)
         self._announce(orders.Scaled(self.plan.target, before, why))
 
     def _on_drain(self) -> None:
-        if not self.stopping:
-            self._parked = True
+        if not self.is_stopping:
+            self._is_drained = True
             self._announce(orders.Parked())
 
     def _on_stop(self, quick: bool, now: float) -> None:
         self._begin_stop()
-        if quick and not self._quick:
-            self._quick = True
+        if quick and not self._is_quick:
+            self._is_quick = True
             for worker in self.workers:
                 self._stop(worker, Cause.STOP, now)
 
     def _begin_stop(self, failure: str | None = None, code: int = 0, done: str = "") -> None:
-        if not self.stopping:
+        """Enter the state stopping. The master exits with ``code`` when every worker is reaped."""
+        if not self.is_stopping:
             self.state, self._exit = MasterState.STOPPING, orders.Exit(failure, code)
             self._announce(orders.Ending(failure or "", code, done))
 
     def _freeze(self, reason: str, code: int = AppError.exit_code) -> None:
-        """Give up the roll: the generation it started from is desired again."""
+        """Give up the roll: the generation that it started from is desired again."""
         kept = self._fallback
         assert kept is not None, "a roll always has something to fall back to"
         self.state, self.plan, self._fallback = MasterState.FROZEN, kept, None
-        self._roll_deadline = None
+        self._roll_deadline_at = None
         self.failure = reason
         self._announce(orders.RollFailed(kept.generation, reason, code))
 
     # Time.
 
-    def _allow_for_sleep(self, now: float) -> None:
+    def _compensate_for_sleep(self, now: float) -> None:
         """Move all deadlines by the time that the master itself was stopped or suspended."""
-        if self._wake is None or (late := now - self._wake) <= OVERSLEPT:
+        if self._wake_at is None or (late := now - self._wake_at) <= OVERSLEPT_AFTER:
             return
         for worker in self.workers:
             if worker.deadline is not None:
-                worker.deadline = max(worker.deadline + late, now + AFTER_SLEEP)
-        if self._roll_deadline is not None:
-            self._roll_deadline += late
+                worker.deadline = max(worker.deadline + late, now + GRACE_AFTER_SLEEP)
+        if self._roll_deadline_at is not None:
+            self._roll_deadline_at += late
         self._announce(orders.Overslept(late))
 
     def _deadlines(self) -> Iterator[float]:
+        """Yield all times at which the pool has to act although nothing happens."""
         recycling = self.state in (MasterState.RUNNING, MasterState.FROZEN)
         for worker in self.workers:
             if worker.deadline is not None:
                 yield worker.deadline
             if recycling and worker.retire_at is not None and not worker.worn:
                 yield worker.retire_at
-        if self._roll_deadline is not None:
-            yield self._roll_deadline
-        if self._awaited_work.look_at is not None:
-            yield self._awaited_work.look_at
-        if self.workers.burden(self.target) < self.target + self.plan.policy.surge:
-            for slot in self._wanting():
-                yield self.workers.due(slot, self.plan.generation)
+        if self._roll_deadline_at is not None:
+            yield self._roll_deadline_at
+        if self._recycle_wait.next_look_at is not None:
+            yield self._recycle_wait.next_look_at
+        if self.workers.counted_processes(self.target) < self.target + self.plan.policy.surge:
+            for slot in self._slots_to_fill():
+                yield self.workers.next_spawn_at(slot, self.plan.generation)
 
-    def _pass_deadlines(self, now: float) -> None:
+    def _check_deadlines(self, now: float) -> None:
+        """Act on all deadlines that have passed: of workers, of lifetimes, of the roll."""
         for worker in self.workers:
             if worker.deadline is not None and worker.deadline <= now:
-                self._deadline_passed(worker, now)
+                self._on_deadline(worker, now)
             elif worker.retire_at is not None and worker.retire_at <= now:
-                worker.wear(f"{now - (worker.ready_at or now):.0f}s > --max-lifetime")
-        if self._roll_deadline is not None and self._roll_deadline <= now:
-            self._roll_deadline = None
+                worker.mark_worn(f"{now - (worker.ready_at or now):.0f}s > --max-lifetime")
+        if self._roll_deadline_at is not None and self._roll_deadline_at <= now:
+            self._roll_deadline_at = None
             if self.state is MasterState.RELOADING:
                 self._freeze("the reload did not end in time")
 
-    def _deadline_passed(self, worker: Worker, now: float) -> None:
-        if worker.state is State.KILLED:
-            worker.lingers, worker.deadline = True, None
-            self._announce(orders.WorkerLingers(*worker.names))
+    def _on_deadline(self, worker: Worker, now: float) -> None:
+        """Act on the deadline of one worker that has passed; see the table in workers.py."""
+        if worker.state is WorkerState.KILLED:
+            worker.is_lingering, worker.deadline = True, None
+            self._announce(orders.WorkerLingers(*worker.identity))
             return
-        if worker.state is State.DRAINING or worker.forced:
+        if worker.state is WorkerState.DRAINING or worker.is_dump_forced:
             self._kill(worker, now)
             return
-        if worker.state is State.HUNG:
-            worker.forced = True
-            worker.enter(State.HUNG, now + self.plan.policy.hang_grace)
+        if worker.state is WorkerState.HUNG:
+            worker.is_dump_forced = True
+            worker.enter(WorkerState.HUNG, now + self.plan.policy.hang_grace)
             self._orders.append(orders.DumpStacks(worker.id, by_force=True))
             return
-        booting = worker.state is State.BOOTING
+        booting = worker.state is WorkerState.BOOTING
         worker.cause = Cause.BOOT_TIMEOUT if booting else Cause.HANG
-        worker.enter(State.HUNG, now + self.plan.policy.hang_grace)
-        self._announce(orders.WorkerHung(*worker.names, worker.cause))
+        worker.enter(WorkerState.HUNG, now + self.plan.policy.hang_grace)
+        self._announce(orders.WorkerHung(*worker.identity, worker.cause))
         self._orders.append(orders.DumpStacks(worker.id))
         if self._is_decisive(worker):
-            self._end_attempt(f"worker {worker.slot}: {worker.cause}", worker.code)
+            self._fail_attempt(f"worker {worker.slot}: {worker.cause}", worker.fault)
 
-    # The one step that makes the world as desired.
+    # The step that reconciles the actual state with the desired one.
 
     def _reconcile(self, now: float) -> None:
-        self._awaited_work.forget()
-        if self.stopping:
+        """Stop and spawn workers so that the actual state comes nearer to the desired one."""
+        self._recycle_wait.cancel()
+        if self.is_stopping:
             self._stop_all(now)
             return
-        self._send_away(now)
+        self._stop_unwanted(now)
         self._finish_roll(now)
-        for slot in self._wanting():
-            if self.workers.burden(self.target) >= self.target + self.plan.policy.surge:
+        for slot in self._slots_to_fill():
+            if self.workers.counted_processes(self.target) >= self.target + self.plan.policy.surge:
                 break
-            if self.workers.due(slot, self.plan.generation) <= now:
+            if self.workers.next_spawn_at(slot, self.plan.generation) <= now:
                 self._spawn(slot, now)
-        self._close_when_all_slots_ended()
-        self._orders += self._awaited_work.settle(self.workers, now)
+        self._stop_when_all_done()
+        self._orders += self._recycle_wait.check(self.workers, now)
 
     def _stop_all(self, now: float) -> None:
-        for worker in self.workers.staying():
+        for worker in self.workers.serving_or_starting():
             self._stop(worker, Cause.STOP, now)
         if not self.workers:
             self._orders.append(self._exit)
 
-    def _send_away(self, now: float) -> None:
-        """Stop whom nobody wants: slots beyond the target, stale heirs, relieved incumbents."""
-        for worker in self.workers.staying():
+    def _stop_unwanted(self, now: float) -> None:
+        """Stop workers beyond the target, heirs of an old generation, relieved incumbents."""
+        for worker in self.workers.serving_or_starting():
             if worker.slot >= self.target:
                 self._stop(worker, Cause.SCALE, now)
-            elif worker.state in FRESH and worker.generation != self.plan.generation:
+            elif worker.state in STARTING_STATES and worker.generation != self.plan.generation:
                 self._stop(worker, Cause.RELOAD, now)
-            elif self.workers.relieved(worker, self.plan.generation):
+            elif self.workers.is_relieved(worker, self.plan.generation):
                 outdated = worker.generation != self.plan.generation
                 self._stop(worker, Cause.RELOAD if outdated else Cause.RECYCLE, now)
 
-    def _wanting(self) -> list[int]:
-        # A recycle waits for the end of a roll, which replaces the worn worker anyway.
+    def _slots_to_fill(self) -> list[int]:
+        # Recycling waits for the end of a roll, which replaces the worn worker anyway.
         recycling = self.state is not MasterState.RELOADING
-        return self.workers.wanting(self.target, self.plan.generation, recycling)
+        return self.workers.slots_to_fill(self.target, self.plan.generation, recycling)
 
     def _finish_roll(self, now: float) -> None:
-        """Done is when every slot serves the new generation and no older one accepts any more."""
+        """Announce the end of a roll.
+
+        Every slot serves the new generation, and no older worker accepts connections.
+        """
         generation = self.plan.generation
-        is_open = generation != self._reached and self.state is not MasterState.STARTING
-        if not is_open or self.workers.listens_before(generation):
+        is_open = generation != self._last_rolled and self.state is not MasterState.STARTING
+        if not is_open or self.workers.is_older_accepting(generation):
             return
-        if all(self.workers.serves(slot, generation) for slot in range(self.target)):
+        if all(self.workers.is_served(slot, generation) for slot in range(self.target)):
             if self.state is not MasterState.FROZEN:  # else a later reload failed or was refused
                 self.state, self.failure = MasterState.RUNNING, ""
-            self._reached, self._fallback, self._roll_deadline = generation, None, None
-            self._announce(orders.RollDone(generation, now - self._roll_started))
+            self._last_rolled, self._fallback, self._roll_deadline_at = generation, None, None
+            self._announce(orders.RollDone(generation, now - self._roll_started_at))
 
-    def _close_when_all_slots_ended(self) -> None:
-        """Every slot ended with an exit code that means "do not restart me"."""
+    def _stop_when_all_done(self) -> None:
+        """Stop if every slot ended with one of ``--stop-exit-codes``."""
         slots = range(self.target)
-        if slots and not self.workers and all(self.workers.budget(slot).closed for slot in slots):
+        if (
+            slots
+            and not self.workers
+            and all(self.workers.budget(slot).is_closed for slot in slots)
+        ):
             self._begin_stop(done="every worker ended with an exit code of stop-exit-codes")
             self._orders.append(self._exit)
 
@@ -475,31 +533,34 @@ class Pool:
         self._orders.append(orders.Spawn(worker.id, slot, worker.generation))
 
     def _stop(self, worker: Worker, cause: Cause, now: float) -> None:
+        """Order the worker to drain; kill it if it hangs, or boots during a quick stop."""
         worker.cause = worker.cause or cause
-        if worker.state is State.KILLED:
+        if worker.state is WorkerState.KILLED:
             return
-        if worker.state is State.HUNG or (self._quick and worker.state in FRESH):
+        boots = worker.state in STARTING_STATES
+        if worker.state is WorkerState.HUNG or (self._is_quick and boots):
             self._kill(worker, now)
             return
         policy = self.plan.policy
-        if self._quick:
+        if self._is_quick:
             timeout = min(policy.quick_timeout, policy.kill_timeout)
         else:
             timeout = policy.kill_timeout
             self._announce_leaving(worker, cause)
-        worker.enter(State.DRAINING, now + timeout)
-        self._orders.append(orders.Stop(worker.id, self._quick))
+        worker.enter(WorkerState.DRAINING, now + timeout)
+        self._orders.append(orders.Stop(worker.id, self._is_quick))
 
     def _kill(self, worker: Worker, now: float) -> None:
-        worker.enter(State.KILLED, now + LINGERS_AFTER)
+        worker.enter(WorkerState.KILLED, now + LINGERS_AFTER)
         self._orders.append(orders.Kill(worker.id))
 
     def _announce_leaving(self, worker: Worker, cause: Cause) -> None:
         why = worker.worn if cause is Cause.RECYCLE else ""
-        self._announce(orders.WorkerLeaving(*worker.names, cause, why))
+        self._announce(orders.WorkerLeaving(*worker.identity, cause, why))
 
-    def _announce(self, happening: orders.Event) -> None:
-        self._orders.append(orders.Announce(happening))
+    def _announce(self, event: orders.Event) -> None:
+        self._orders.append(orders.Announce(event))
 
 
-_SENT_AWAY = frozenset({Cause.RECYCLE, Cause.SCALE, Cause.RELOAD, Cause.STOP, Cause.LEFT})
+_ORDERED_EXITS = frozenset({Cause.RECYCLE, Cause.SCALE, Cause.RELOAD, Cause.STOP, Cause.LEFT})
+"""Causes of an exit that is no failure of the worker."""

@@ -1,139 +1,168 @@
-"""The worker table: every live process by serial number, and questions about slots.
+"""The table of all live workers by serial number, and questions about slots.
 
-It answers; it never decides. Who is spawned or stopped is decided in pool.py alone.
+The table only answers. ``pool.py`` alone decides which worker is spawned or stopped.
+
+Design
+------
+- **Recycling takes one heir at a time, whatever ``--surge`` says** (``slots_to_fill``). The
+  operator does not wait for it, and workers that wear out together (a leak, the same age) must not
+  all boot at once. How many old workers may drain meanwhile is still bounded by ``surge``.
+- **A slot whose workers wear out within half a minute waits longer and longer for the next heir**
+  (``delay_heir``), by the same budget as after crashes. A limit below what an app needs would
+  otherwise make the master fork without end.
+- **A worker that only waits for its threads does not count against ``surge``**
+  (``counted_processes``); it reports so by ``leaving`` with a text. A roll over four workers with
+  an endless thread would take four kill timeouts otherwise. Beyond one for each slot they count,
+  because reloads that follow each other would fill the memory.
 """
 
 from collections.abc import Iterator, Mapping, Set
 from random import Random
 
 from prefork.pool.budget import Budget
-from prefork.pool.workers import FRESH, State, Worker
+from prefork.pool.workers import STARTING_STATES, Worker, WorkerState
 
 
 class WorkerTable:
-    """Workers by id, budgets by slot."""
+    """The live workers by serial number, and the budgets of all slots."""
 
     def __init__(self) -> None:
         self._workers: dict[int, Worker] = {}
         self._budgets: dict[int, Budget] = {}
-        self._wear: dict[int, Budget] = {}
+        self._wear_budgets: dict[int, Budget] = {}
         self._serial = 0
 
     def __iter__(self) -> Iterator[Worker]:
-        """A copy: workers may enter and leave while somebody looks."""
+        """Iterate over a copy, because workers may enter and leave during the iteration."""
         return iter(list(self._workers.values()))
 
     def __len__(self) -> int:
         return len(self._workers)
 
-    def burden(self, target: int) -> int:
-        """Live processes, as far as they keep others from being spawned. Those that only wait for
-        their threads do not, or a roll would take the kill timeout for each worker; but beyond one
-        for each slot they do, or reloads that follow each other would fill the memory."""
-        waiting = sum(w.waits for w in self._workers.values())
+    def counted_processes(self, target: int) -> int:
+        """Return the number of live processes that count against ``target`` + surge.
+
+        Workers that only wait for their threads do not count, up to one for each slot (see Design).
+        """
+        waiting = sum(w.waits_for_threads for w in self._workers.values())
         return len(self._workers) - min(waiting, target)
 
-    def note(self, deadlines: Mapping[int, float], busy: Set[int]) -> None:
-        """What those that serve tell of themselves: by when they beat again, and who is busy."""
+    def update_heartbeats(self, deadlines: Mapping[int, float], busy: Set[int]) -> None:
+        """Store what the serving workers wrote into their rows of the scoreboard.
+
+        ``deadlines``: when the next heartbeat is due at the latest, by worker. ``busy``: workers
+        whose app is in ``prefork.busy()``.
+        """
         for worker in self.ready():
             worker.deadline = deadlines.get(worker.id, worker.deadline)
-            worker.busy = worker.id in busy
+            worker.is_busy = worker.id in busy
 
     def add(self, slot: int, generation: int, now: float) -> Worker:
-        """A new worker with the next serial number."""
+        """Add a worker with the next serial number, and return it."""
         self._serial += 1
-        worker = Worker(self._serial, slot, generation, born=now)
+        worker = Worker(self._serial, slot, generation, spawned_at=now)
         self._workers[worker.id] = worker
         return worker
 
     def remove(self, worker: Worker) -> None:
-        """Forget a worker that was reaped or never lived."""
+        """Remove a worker that was reaped or could not be forked."""
         del self._workers[worker.id]
 
-    def get(self, worker_id: int, *states: State) -> Worker | None:
-        """The worker, if it is known and (when states are given) in one of them."""
+    def get(self, worker_id: int, *states: WorkerState) -> Worker | None:
+        """Return the worker, or None if it is unknown or in none of the given ``states``."""
         worker = self._workers.get(worker_id)
         return worker if worker is not None and (not states or worker.state in states) else None
 
     def ready(self) -> list[Worker]:
-        """Those that serve."""
-        return [w for w in self._workers.values() if w.state is State.READY]
+        """Return the workers that serve."""
+        return [w for w in self._workers.values() if w.state is WorkerState.READY]
 
-    def staying(self) -> list[Worker]:
-        """Those that serve or are about to."""
-        return [w for w in self._workers.values() if w.state is State.READY or w.state in FRESH]
+    def serving_or_starting(self) -> list[Worker]:
+        """Return the workers that serve or are about to."""
+        states = {WorkerState.READY, *STARTING_STATES}
+        return [w for w in self._workers.values() if w.state in states]
 
-    def relieved(self, incumbent: Worker, generation: int) -> bool:
-        """Whether a younger worker is ready in the slot of a ready one; or its heir ended with the
-        work of the slot done, and the incumbent is worn or of another generation than this one."""
-        if incumbent.state is not State.READY:
+    def is_relieved(self, incumbent: Worker, generation: int) -> bool:
+        """Whether a ready worker can be stopped because its slot no longer needs it.
+
+        A younger worker is ready in its slot; or it was to be replaced (it is worn, or not of this
+        ``generation``), and its heir ended with the work of the slot done.
+        """
+        if incumbent.state is not WorkerState.READY:
             return False
         replaced = incumbent.generation != generation or incumbent.worn
-        if replaced and self.budget(incumbent.slot).closed:
+        if replaced and self.budget(incumbent.slot).is_closed:
             return True
         return any(w.slot == incumbent.slot and w.id > incumbent.id for w in self.ready())
 
     def worn_incumbent(self, heir: Worker) -> Worker | None:
-        """Whom a worker that never served was to replace, if that one is worn."""
+        """Return the worn worker that ``heir`` was to replace, if ``heir`` never served."""
         found = (w for w in self.ready() if w.slot == heir.slot and w.worn)
         return next(found, None) if heir.ready_at is None else None
 
-    def wanting(self, target: int, generation: int, replace_worn: bool) -> list[int]:
-        """Slots that want a new worker: the empty ones first, then the outdated, then one of the
-        worn, if no other has an heir that boots."""
-        heirs = {w.slot for w in self._workers.values() if w.state in FRESH}
+    def slots_to_fill(self, target: int, generation: int, replace_worn: bool) -> list[int]:
+        """Return the slots that need a new worker, in this order: empty, outdated, worn.
+
+        At most one worn slot is among them, and none while the heir of another worn worker boots
+        or if ``replace_worn`` is false.
+        """
+        heirs = {w.slot for w in self._workers.values() if w.state in STARTING_STATES}
         incumbents = {w.slot: w for w in self.ready()}
         empty: list[int] = []
         outdated: list[int] = []
         worn: list[int] = []
         for slot in range(target):
-            if slot in heirs or self.budget(slot).closed:
+            if slot in heirs or self.budget(slot).is_closed:
                 continue
             incumbent = incumbents.get(slot)
             if incumbent is None:
                 empty.append(slot)
             elif incumbent.generation != generation:
                 outdated.append(slot)
-            elif incumbent.worn and not incumbent.busy:
+            elif incumbent.worn and not incumbent.is_busy:
                 worn.append(slot)
         if not replace_worn or any(w.worn and w.slot in heirs for w in incumbents.values()):
             worn = []
-        # Whose turn it is first: one whose heirs fail does not keep the others waiting.
-        worn.sort(key=lambda slot: self.due(slot, generation))
+        # By due time, so that a slot whose heirs fail does not keep the others waiting.
+        worn.sort(key=lambda slot: self.next_spawn_at(slot, generation))
         return empty + outdated + worn[:1]
 
-    def due(self, slot: int, generation: int) -> float:
-        """When a slot that wants a worker may have it."""
-        rests = [
-            w.rests_until for w in self.ready() if (w.slot, w.generation) == (slot, generation)
+    def next_spawn_at(self, slot: int, generation: int) -> float:
+        """Return the time before which this slot gets no new worker of ``generation``."""
+        delays = [
+            w.heir_not_before for w in self.ready() if (w.slot, w.generation) == (slot, generation)
         ]
-        return max(self.budget(slot).due, *rests, 0.0)
+        return max(self.budget(slot).due_at, *delays, 0.0)
 
-    def rest(self, worn: Worker, now: float, rng: Random) -> None:
-        """A slot whose workers wear out soon after they began waits longer and longer for the next,
-        because new ones do not help: the limit is too low."""
-        account = self._wear.setdefault(worn.slot, Budget())
-        account.charge(now, worn.uptime(now), 0.0, rng)
-        worn.rests_until = account.due
+    def delay_heir(self, worn: Worker, now: float, rng: Random) -> None:
+        """Delay the heir of a worn worker, longer each time that workers of its slot wear out
+        young.
 
-    def listens_before(self, generation: int) -> bool:
-        """Whether anybody of an older generation may still accept connections."""
+        New workers do not help there: the limit is too low.
+        """
+        budget = self._wear_budgets.setdefault(worn.slot, Budget())
+        budget.charge(now, worn.uptime(now), 0.0, rng)
+        worn.heir_not_before = budget.due_at
+
+    def is_older_accepting(self, generation: int) -> bool:
+        """Whether a worker of a generation before this one may still accept connections."""
+        ending = (WorkerState.HUNG, WorkerState.KILLED)
         return any(
-            w.generation < generation and not w.deaf and w.state not in (State.HUNG, State.KILLED)
+            w.generation < generation and not w.accepts_no_more and w.state not in ending
             for w in self._workers.values()
         )
 
-    def serves(self, slot: int, generation: int) -> bool:
-        """Whether the slot's work is done by this generation, or is to be left undone."""
-        if self.budget(slot).closed:
+    def is_served(self, slot: int, generation: int) -> bool:
+        """Whether a worker of this generation serves the slot, or the slot is closed."""
+        if self.budget(slot).is_closed:
             return True
         return any(w.slot == slot and w.generation == generation for w in self.ready())
 
     def budget(self, slot: int) -> Budget:
-        """The slot's account; it outlives its workers."""
+        """Return the restart budget of the slot, which outlives its workers."""
         return self._budgets.setdefault(slot, Budget())
 
-    def forgive(self) -> None:
-        """Clear all accounts."""
-        for budget in (*self._budgets.values(), *self._wear.values()):
+    def reset_budgets(self) -> None:
+        """Clear the budgets of all slots."""
+        for budget in (*self._budgets.values(), *self._wear_budgets.values()):
             budget.clear()

@@ -1,18 +1,29 @@
-"""One worker as the pool sees it: its state, and the deadline that the state has.
+"""One worker as the pool sees it: its state, and the deadline of that state.
 
-    state     entered on                      deadline                    when it passes
-    spawning  Spawn ordered                   none: the master forks at once and says how it went
-    booting   Spawned                         boot timeout                stack dump -> hung
-    ready     Ready                           the worker's own (Beat)     stack dump -> hung
-    draining  Stop ordered, or Leaving        kill timeout                SIGKILL    -> killed
-    hung      a deadline passed               hang grace, twice           SIGKILL    -> killed
-    killed    SIGKILL ordered                 told once: only the kernel can end it now
-    (gone)    Exited: the worker is forgotten
+    state     entered on                      deadline                      when it passes
+    spawning  Spawn ordered                   none: the master forks at once and reports the result
+    booting   Spawned                         boot timeout                  stack dump -> hung
+    ready     Ready                           the worker's next heartbeat   stack dump -> hung
+    draining  Stop ordered, or Leaving        kill timeout                  SIGKILL    -> killed
+    hung      a deadline passed               hang grace, twice             SIGKILL    -> killed
+    killed    SIGKILL ordered                 ten seconds                   WorkerLingers, once
+    (gone)    Exited: the worker is removed from the table
 
-A hung worker that has told all is killed at once; after one grace its stacks are taken by force.
+A starting worker (spawning, booting) becomes the heir of the ready worker in its slot, or its first
+incumbent. A ready worker is the incumbent of its slot. All others only count as live processes.
 
-``fresh`` workers (spawning, booting) become a slot's heir or its first incumbent; a ``ready`` one
-is the incumbent; the rest are on their way out and count only as live processes.
+Design
+------
+- **A hung worker is killed as soon as it has logged its stacks,** not after a fixed time: a long
+  dump is complete, and a short one costs no wait. Its slot gets a new worker before that. A worker
+  that does not answer within one grace has its stacks dumped by force, and one grace later it is
+  killed.
+- **A killed process that the kernel does not end for ten seconds is announced once**
+  (``WorkerLingers``). No signal helps any more; clients that wait for its end are told its pid.
+- **A worker that exits with one of ``--stop-exit-codes`` while it boots is done,** unless it
+  reported a failure: a quick program is done before ``--min-uptime`` makes it count as ready. So is
+  the work of its slot, and an outdated or worn worker whose heir it was is stopped. If the worn one
+  served on, its limit would never take effect, because the slot gets no other heir.
 """
 
 from dataclasses import dataclass
@@ -23,8 +34,8 @@ from prefork.pool.facts import Exited
 from prefork.pool.orders import Cause
 
 
-class State(StrEnum):
-    """See the table above."""
+class WorkerState(StrEnum):
+    """The states of the table above. The values are shown to users and published."""
 
     SPAWNING = "spawning"
     BOOTING = "booting"
@@ -35,77 +46,80 @@ class State(StrEnum):
 
 
 LINGERS_AFTER = 10.0
-"""Seconds after SIGKILL in which the kernel ends a process that does not hang in the kernel itself
-(uninterruptible sleep: a dead disk or NFS server)."""
+"""Seconds from SIGKILL until a process counts as lingering: it is in uninterruptible sleep in the
+kernel, for example because of a dead disk or NFS server."""
 
-FRESH = frozenset({State.SPAWNING, State.BOOTING})
+STARTING_STATES = frozenset({WorkerState.SPAWNING, WorkerState.BOOTING})
+"""The states of a worker that does not serve yet."""
 
 
 @dataclass(slots=True)
 class Worker:
-    """One life, from the Spawn order to the Exited fact."""
+    """A worker from the Spawn order to the Exited fact. All times are monotonic."""
 
     id: int
     slot: int
     generation: int
-    born: float
-    state: State = State.SPAWNING
+    spawned_at: float
+    state: WorkerState = WorkerState.SPAWNING
     pid: int = 0
     deadline: float | None = None
     ready_at: float | None = None
     retire_at: float | None = None
     worn: str = ""
-    """Why it is to be replaced; empty: it is not."""
-    rests_until: float = 0.0
-    """No heir for it before, if it is worn."""
-    heir_failed: str | None = None
-    """Worn, it was told that its heir failed, and why."""
-    busy: bool = False
-    """Its app does work that no recycling may interrupt."""
-    told_busy: bool = False
-    """It was told that its heir waits for this work."""
-    waits: bool = False
-    """It drains, and has answered all; only threads or work of its app keep it."""
-    deaf: bool = False
-    """It said that it accepts no more."""
-    forced: bool = False
-    """While it hung: it did not tell its stacks, and they were taken from it."""
-    lingers: bool = False
-    """It was killed, and the kernel has not ended it for ``LINGERS_AFTER`` seconds."""
+    """The limit because of which the worker is to be replaced; empty: it is not."""
+    heir_not_before: float = 0.0
+    """The time before which a worn worker gets no heir."""
+    heir_failure: str | None = None
+    """Why the last heir of this worn worker failed; None: none failed."""
+    is_busy: bool = False
+    """The app does work that recycling may not interrupt (``prefork.busy()``)."""
+    is_wait_announced: bool = False
+    """RecycleWaits was announced for this worker."""
+    waits_for_threads: bool = False
+    """The worker drains and has answered all requests; only threads or work of its app keep it."""
+    accepts_no_more: bool = False
+    """The worker reported that it accepts no more connections."""
+    is_dump_forced: bool = False
+    """The hung worker did not log its stacks, and they were dumped by force."""
+    is_lingering: bool = False
+    """The worker was killed, and the kernel has not ended it within ``LINGERS_AFTER`` seconds."""
     cause: Cause | None = None
     reason: str = ""
-    """What it said when its boot failed, with the app's traceback; or what it hung at."""
-    code: int = AppError.exit_code
-    """Whose fault its failure is; as long as nobody says otherwise, the app's."""
+    """Why its boot failed, with the traceback of the app; or the place where it hung."""
+    fault: int = AppError.exit_code
+    """The exit code that tells whose fault a failure is; by default that of the app."""
 
-    def enter(self, state: State, deadline: float | None) -> None:
-        """Change state; every change names its deadline or says that there is none."""
+    def enter(self, state: WorkerState, deadline: float | None) -> None:
+        """Change to ``state``. ``deadline``: when it ends at the latest; None: never."""
         self.state, self.deadline = state, deadline
 
-    def wear(self, why: str) -> None:
-        """It is to be replaced. The first reason stands."""
+    def mark_worn(self, why: str) -> None:
+        """Mark the worker as to be replaced. The first reason stands."""
         self.worn = self.worn or why
 
     @property
-    def names(self) -> tuple[int, int, int, int]:
-        """What every happening about it begins with."""
+    def identity(self) -> tuple[int, int, int, int]:
+        """Serial number, pid, slot and generation: the first fields of every event about it."""
         return self.id, self.pid, self.slot, self.generation
 
-    def cause_of(self, death: Exited) -> Cause:
-        """Why it ended, unless we know better."""
+    def classify_exit(self, death: Exited) -> Cause:
+        """Return the cause of a death that the pool did not order."""
         if death.out_of_memory and death.signal == "SIGKILL":
             return Cause.OUT_OF_MEMORY
-        if self.state in FRESH:
+        if self.state in STARTING_STATES:
             return Cause.BOOT_FAILURE
         return Cause.EXIT if death.signal is None else Cause.SIGNAL
 
     @property
-    def may_be_done(self) -> bool:
-        """Whether an exit code may say that its work is done: it served, or boots and has not said
-        that it failed. A program that is quick is done before it counts as ready."""
-        booted = self.state is State.BOOTING and not self.reason
-        return booted or self.state is State.READY
+    def can_be_done(self) -> bool:
+        """Whether an exit code may mean that the work is done.
+
+        The worker serves, or it boots and reported no failure (see Design).
+        """
+        booted = self.state is WorkerState.BOOTING and not self.reason
+        return booted or self.state is WorkerState.READY
 
     def uptime(self, now: float) -> float:
-        """Seconds since it became ready; 0 when it never did."""
+        """Return the seconds since the worker became ready; 0 if it never did."""
         return now - self.ready_at if self.ready_at is not None else 0.0

@@ -56,7 +56,10 @@ class Attack:
         return f"{self.attacker}: {self.name.replace('_', ' ')}"
 
 
-STRANGE, KILLED = "said what makes no sense, and is replaced", "made no sense, and was killed"
+STRANGE, KILLED = (
+    "sent an invalid message and is replaced",
+    "sent an invalid message and was killed",
+)
 _STATUS = ("--status", "127.0.0.1:0")
 _WRITER = ("--log-dir", "logs")
 

@@ -20,7 +20,7 @@ UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--"]
 
 
 def container() -> list[str]:
-    """What begins one; skips where that is not permitted."""
+    """Return the prefix that starts a container, or skip where that is not permitted."""
     if (
         not shutil.which("unshare")
         or subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode
@@ -30,7 +30,7 @@ def container() -> list[str]:
 
 
 def first_process(server: Server) -> psutil.Process:
-    """The master, which is pid 1 of its namespace."""
+    """Return the master, which is pid 1 of its namespace."""
     (master,) = psutil.Process(server.pid).children()
     status = Path(f"/proc/{master.pid}/status").read_text()
     assert "\t1\n" in status[status.index("NSpid:") :]
@@ -97,7 +97,7 @@ def test_a_program_and_its_orphans(tmp_path: Path) -> None:
 
 
 LATE = ["--ready", "5s"]
-"""So that it is not taken for ready before it has failed."""
+"""A ``--ready`` so late that the program fails before it counts as ready."""
 
 
 @pytest.mark.parametrize(
@@ -126,14 +126,14 @@ def test_the_exit_code_of_a_program_that_ends_for_good(
     assert done.returncode == code, done.stderr
 
 
-def test_told_to_stop_it_ends_as_told_whatever_the_program_says(tmp_path: Path) -> None:
+def test_a_stop_exits_0_whatever_the_exit_code_of_the_program(tmp_path: Path) -> None:
     script = "trap 'exit 9' TERM; while :; do sleep 0.05; done"
     with contained(tmp_path, "--ready", "10ms", "--", "sh", "-c", script) as (server, master):
         master.send_signal(signal.SIGTERM)
         assert server.wait_exit() == 0
 
 
-def test_told_to_stop_while_it_waits_to_try_again(tmp_path: Path) -> None:
+def test_a_stop_while_the_master_waits_to_restart_the_program(tmp_path: Path) -> None:
     options = ("--ready", "10ms", "--min-uptime", "100s")
     with contained(tmp_path, *options, "--", "sh", "-c", "sleep 1; exit 9") as (server, master):
         server.wait_log("a new one in [5-9]", patience=2 * PATIENCE)

@@ -20,7 +20,7 @@ import pytest
 
 from tests.live.harness import PATIENCE, serving, wait_for
 from tests.live.home import Home
-from tests.live.worker_output import log_writer, output, texts, wait_text
+from tests.live.output_files import output_lines, output_texts, wait_log_writer, wait_output
 
 APP = """\
 import sys
@@ -70,10 +70,10 @@ def test_every_line_is_written_once_in_order_while_writers_are_killed_and_worker
     folder, answers = pour(home)
     with answers:
         for _ in range(3):
-            log_writer(home).kill()
+            wait_log_writer(home).kill()
             home.run_ok("reload", "web")
     home.run_ok("stop", "web")
-    check_all(in_order(output(folder)))
+    check_all(in_order(output_lines(folder)))
     assert "the log writer died (SIGKILL)" in (folder / "log").read_text()
 
 
@@ -84,7 +84,7 @@ def test_a_follower_that_is_stopped_during_rotations_misses_no_line(home: Home) 
             follower.process.send_signal(signal.SIGSTOP)
             home.run_ok("reload", "web")
         home.run_ok("stop", "web")
-        found = in_order(output(folder))
+        found = in_order(output_lines(folder))
         check_all(found)
         follower.process.send_signal(signal.SIGCONT)
         assert in_order([next(follower.lines) for _ in range(COUNT * CALLS)]) == found
@@ -108,7 +108,7 @@ def begin(home: Home) -> Path:
     if not folder.exists():
         home.start("web", "-w", "2", "--log-rotate-size", "1m", "--log-keep", "1000")
         get(home, "/raw?ready%0A")
-        wait_text(folder, "ready")
+        wait_output(folder, "ready")
     return folder
 
 
@@ -218,8 +218,8 @@ def test_a_traceback_of_the_app_stays_in_order(home: Home) -> None:
     home.start()
     with pytest.raises(urllib.error.HTTPError):
         get(home, "/raise")
-    wait_text(home.home / "web", "print_stack")
-    stack = [text for text in texts(home.home / "web") if text.startswith("0 err ")]
+    wait_output(home.home / "web", "print_stack")
+    stack = [text for text in output_texts(home.home / "web") if text.startswith("0 err ")]
     assert stack[-2].lstrip("0 er").startswith("  File") or "File" in stack[-2]
 
 
@@ -228,8 +228,8 @@ def test_a_full_disk_loses_counted_lines_and_nothing_else(home: Home) -> None:
     home.start()
     folder = home.home / "web"
     get(home, "/raw?before%0A")
-    wait_text(folder, "before")
-    writer = log_writer(home).pid
+    wait_output(folder, "before")
+    writer = wait_log_writer(home).pid
     hard = resource.prlimit(writer, resource.RLIMIT_FSIZE)[1]
     resource.prlimit(writer, resource.RLIMIT_FSIZE, (8000, hard))
     assert get(home, "/many?who=w1&count=20000") == b"done"
@@ -237,12 +237,12 @@ def test_a_full_disk_loses_counted_lines_and_nothing_else(home: Home) -> None:
     assert (folder / "web.out").read_bytes().endswith(b"\n")
     resource.prlimit(writer, resource.RLIMIT_FSIZE, (hard, hard))
     get(home, "/raw?after%0A")
-    wait_text(folder, "after")
-    lines = output(folder)
+    wait_output(folder, "after")
+    lines = output_lines(folder)
     assert lines[0].endswith("before")
 
     def accounted() -> int:
-        lines = output(folder)
+        lines = output_lines(folder)
         dropped = [int(match[1]) for line in lines if (match := DROPPED.fullmatch(line))]
         assert sum(dropped) > 0
         return sum(dropped) + sum(map(len, in_order(lines).values()))
@@ -256,7 +256,7 @@ def test_a_full_disk_loses_counted_lines_and_nothing_else(home: Home) -> None:
 def test_a_stopped_writer_does_not_block_the_app(home: Home) -> None:
     """The app runs as long as there is room in the pipe. The master does not block at all."""
     home.start()
-    writer = log_writer(home)
+    writer = wait_log_writer(home)
     writer.send_signal(signal.SIGSTOP)
     try:
         assert get(home, "/many?who=w1&count=2000") == b"done"
@@ -265,7 +265,7 @@ def test_a_stopped_writer_does_not_block_the_app(home: Home) -> None:
     finally:
         writer.send_signal(signal.SIGCONT)
     home.run_ok("stop", "web")
-    assert sum(map(len, in_order(output(home.home / "web")).values())) == 2000
+    assert sum(map(len, in_order(output_lines(home.home / "web")).values())) == 2000
 
 
 def test_flush_rotate_and_reopen(home: Home) -> None:
@@ -273,7 +273,7 @@ def test_flush_rotate_and_reopen(home: Home) -> None:
     folder = home.home / "web"
     for text in ("one", "two", "three"):
         get(home, f"/raw?{text}%0A")
-        wait_text(folder, text)
+        wait_output(folder, text)
         home.run_ok("rotate", "web")
         assert (folder / "web.out").stat().st_size == 0
     wait_for(lambda: [p.name for p in folder.glob("web.out.*")] == ["web.out.3.gz"], "tidy")
@@ -288,15 +288,15 @@ def test_flush_rotate_and_reopen(home: Home) -> None:
     for number, reopen in enumerate(reopens):
         away = folder / f"away{number}"
         get(home, f"/raw?old{number}%0A")
-        wait_text(folder, f"old{number}")
+        wait_output(folder, f"old{number}")
         os.rename(folder / "web.out", away)
         reopen()
         wait_for((folder / "web.out").exists, "a new file")
         get(home, f"/raw?new{number}%0A")
-        wait_text(folder, f"new{number}")
+        wait_output(folder, f"new{number}")
         assert f"new{number}" not in away.read_text()
     home.run_ok("flush", "web")
-    assert output(folder) == []
+    assert output_lines(folder) == []
     assert (folder / "log").read_text() == ""
 
 
@@ -305,7 +305,7 @@ def test_logs_filters(home: Home) -> None:
     home.start("other")
     for text in ("apple", "pear", "plum"):
         get(home, f"/raw?{text}%0A")
-        wait_text(home.home / "web", text)
+        wait_output(home.home / "web", text)
     with pytest.raises(urllib.error.HTTPError):
         get(home, "/raise")
 
@@ -341,7 +341,7 @@ def test_in_the_foreground_output_goes_to_a_folder_when_one_is_named(tmp_path: P
         server.send(signal.SIGUSR1)
         wait_for((tmp_path / "logs" / "web.out").exists, "a file of our own")
         server.get("/raw?kept%0A")
-        wait_text(tmp_path / "logs", "kept")
+        wait_output(tmp_path / "logs", "kept")
         assert server.stop() == 0
         assert server.is_gone()
     assert target.read_text() == "precious\n"
@@ -368,7 +368,7 @@ def test_each_slot_may_have_its_own_log(home: Home) -> None:
             return (folder / "web.out-1").exists() and len(list(folder.glob("web.out-0.*"))) > 1
 
         wait_for(both, "slot 1 said something, and slot 0 much")
-        log_writer(home).kill()
+        wait_log_writer(home).kill()
         both()
         assert follower.stdout is not None
         slots = set()
@@ -384,7 +384,7 @@ def test_each_slot_may_have_its_own_log(home: Home) -> None:
         follower.communicate()
     home.run_ok("stop", "web")
     for slot in ("0", "1"):
-        lines = output(folder, "web", f"-{slot}")
+        lines = output_lines(folder, "web", f"-{slot}")
         assert {line.split()[3] for line in lines} == {slot}
         numbers = [int(match[3]) for line in lines if (match := LINE.fullmatch(line))]
         assert len(numbers) == len([line for line in lines if " w1 " in line])
@@ -392,7 +392,7 @@ def test_each_slot_may_have_its_own_log(home: Home) -> None:
     home.run_ok("start", "web")
     assert "first" in home.run_ok("logs", "web", "-n", "9999")
     home.run_ok("flush", "web")
-    assert output(folder, "web", "-0") == output(folder, "web", "-1") == []
+    assert output_lines(folder, "web", "-0") == output_lines(folder, "web", "-1") == []
     home.run_ok("delete", "web")
     assert not folder.exists()
 
@@ -441,7 +441,7 @@ def test_without_a_folder_output_goes_to_the_masters_streams(home: Home) -> None
 def test_when_the_master_is_killed_the_last_lines_are_written(home: Home) -> None:
     (home.folder / "web.py").write_text(APP + "import atexit\natexit.register(print, 'good bye')\n")
     home.start()
-    writer = log_writer(home)
+    writer = wait_log_writer(home)
     os.kill(home.app()["pid"], signal.SIGKILL)
-    wait_text(home.home / "web", "good bye")
+    wait_output(home.home / "web", "good bye")
     wait_for(lambda: not writer.is_running(), "the writer ends")

@@ -64,7 +64,7 @@ ALLOWED: dict[str, dict[int, tuple[str, ...]]] = {
         100: (*NOT_RUNNING, *STOPPED),
     },
     "scale": {
-        0: (r"\w+: \d workers?(, as a (later wish|reload) asked meanwhile)?",),
+        0: (r"\w+: \d workers?(, as a (later command|reload) asked meanwhile)?",),
         100: (*NOT_RUNNING, *STOPPED),
     },
     "restart": {

@@ -1,4 +1,4 @@
-"""Each verb ends, and its exit code and its words are true, whatever workers and other verbs do."""
+"""Each verb ends with a true exit code and text, whatever workers and other verbs do."""
 
 import os
 import re
@@ -28,14 +28,14 @@ except FileExistsError:
         time.sleep(0.01)
     raise RuntimeError("only one of us") from None
 """
-"""Its first worker serves; the others fail once that one does."""
+"""The first worker serves, and the others fail as soon as it does."""
 
 
 ENDED_BY_A_STOP = (
     "web: (told to stop before it was ready|it is stopping|it stopped before it could answer"
     "|it was told to stop before that was done|it was ready, and does not run any more: )"
 )
-"""What a start says that a stop ended: in words for how far the start had got."""
+"""The texts of a start that a stop ended, by how far the start had got."""
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 def begin(home: Home, *words: str) -> "subprocess.Popen[str]":
-    """A verb that goes on beside others."""
+    """Start a verb that runs beside others."""
     return subprocess.Popen(
         [sys.executable, "-m", "prefork", *words],
         cwd=home.folder,
@@ -58,7 +58,7 @@ def begin(home: Home, *words: str) -> "subprocess.Popen[str]":
 
 
 def end(verb: "subprocess.Popen[str]") -> tuple[int, str]:
-    """Its exit code and all that it said."""
+    """Wait for a verb; return its exit code and output."""
     try:
         said, also = verb.communicate(timeout=PATIENCE)
     finally:
@@ -73,7 +73,7 @@ def log(home: Home, name: str = "web") -> str:
 
 
 def start_gated(home: Home) -> "subprocess.Popen[str]":
-    """The start of an app whose first worker boots."""
+    """Start an app, and wait until its first worker boots."""
     home.write("web.py", GATED + APP.format(text="one"))
     starting = begin(home, "start", "-b", "127.0.0.1:0", "--name", "web", "web:app")
     wait_for(lambda: home.client.apps() and home.app()["state"] == "starting", "it is starting")
@@ -84,7 +84,7 @@ def start_gated(home: Home) -> "subprocess.Popen[str]":
 # A goal ends: reached, refused, or failed with the reason.
 
 
-def test_a_scale_whose_workers_keep_dying_fails_with_their_words(home: Home) -> None:
+def test_a_scale_whose_workers_keep_failing_fails_with_their_reason(home: Home) -> None:
     home.start()
     home.write("web.py", "raise RuntimeError('no such table')\n")
     said = home.run_failing(102, "scale", "web", "3")
@@ -104,7 +104,7 @@ def test_a_scale_is_given_up_as_soon_as_max_restarts_is(home: Home) -> None:
     assert "failed once: " in home.run_failing(102, "scale", "web", "2")
 
 
-def test_a_start_of_which_one_worker_serves_says_so_and_stays(home: Home) -> None:
+def test_a_start_with_one_serving_worker_is_reported_and_stays(home: Home) -> None:
     home.write("web.py", LATER_ONES_FAIL + APP.format(text="one"))
     environ = f"LOG={home.home}/web/log"
     words = ["start", "-w", "2", "-e", environ, "-b", "127.0.0.1:0", "--name", "web", "web:app"]
@@ -140,7 +140,7 @@ def test_a_reload_to_another_address_during_the_first_boot_closes_the_old_one(ho
     assert [each.name for each in home.folder.glob("*.sock")] == ["two.sock"]
 
 
-def test_a_stop_ends_the_verbs_that_wait_and_they_say_so(home: Home) -> None:
+def test_a_stop_ends_waiting_verbs_with_a_message(home: Home) -> None:
     home.start()
     home.write("web.py", GATED + APP.format(text="two"))
     waiting = [begin(home, "reload", "web"), begin(home, "scale", "web", "3")]
@@ -154,7 +154,7 @@ def test_a_stop_ends_the_verbs_that_wait_and_they_say_so(home: Home) -> None:
         )
 
 
-def test_what_is_asked_of_one_that_stops_is_refused(home: Home) -> None:
+def test_commands_to_a_stopping_app_are_refused(home: Home) -> None:
     hang = "    open('slow', 'w')\n    while True: time.sleep(0.01)\n    start_response"
     source = APP.format(text="one").replace("    start_response", hang)
     home.write("web.py", f"import time\n{source}")
@@ -185,7 +185,7 @@ def test_a_stop_ends_a_start_and_both_say_so(home: Home) -> None:
 
 @pytest.mark.parametrize("verb", ["stop", "delete"])
 def test_one_that_has_just_begun_to_start_is_waited_for(home: Home, verb: str) -> None:
-    """Its folder is locked before there is a control socket."""
+    """The folder of the app is locked before there is a control socket."""
     for _ in range(5):
         starting = begin(home, "start", "-b", "127.0.0.1:0", "--name", "web", "web:app")
         wait_for(lambda: list(home.client.find("all")), "it is in the list")
@@ -204,7 +204,9 @@ def test_one_that_has_just_begun_to_start_is_waited_for(home: Home, verb: str) -
     [["reload"], ["scale", "2"], ["ping"], ["why"], ["env"], ["reset"], ["signal", "TERM"]],
     ids=lambda words: words[0],
 )
-def test_one_that_does_not_run_is_named_with_what_starts_it(home: Home, words: list[str]) -> None:
+def test_an_app_that_does_not_run_is_named_with_the_command_that_starts_it(
+    home: Home, words: list[str]
+) -> None:
     home.start()
     home.run_ok("stop", "web")
     verb, *rest = words
@@ -218,7 +220,7 @@ def test_one_that_does_not_run_is_named_with_what_starts_it(home: Home, words: l
 
 
 def test_a_stop_does_not_wait_for_the_next_master(home: Home) -> None:
-    """Which may take the lock at once."""
+    """The next master may take the lock at once."""
     home.start()
     for _ in range(5):
         stopping = begin(home, "stop", "web")
@@ -227,8 +229,8 @@ def test_a_stop_does_not_wait_for_the_next_master(home: Home) -> None:
         assert home.app()["state"] == "running"
 
 
-def test_a_start_beside_observers_is_not_told_that_it_runs(home: Home) -> None:
-    """They lock the folder, too, for an instant."""
+def test_a_start_beside_observers_is_not_taken_for_running(home: Home) -> None:
+    """Observers lock the folder, too, for an instant."""
     home.start()
     home.run_ok("stop", "web")
     entry = home.client.find("web")[0]
@@ -250,7 +252,7 @@ def test_a_start_beside_observers_is_not_told_that_it_runs(home: Home) -> None:
             each.result()
 
 
-def test_a_master_that_failed_to_start_again_is_not_dead_but_says_why(home: Home) -> None:
+def test_the_list_names_the_reason_of_a_failed_restart(home: Home) -> None:
     home.start()
     address = home.app()["listening"][0]
     home.run_ok("stop", "web")

@@ -1,4 +1,4 @@
-"""Scaling by the load, with real workers: up in a crowd, down after it, and what forbids it."""
+"""Autoscaling with real workers: up under load, down after it, and vetoes."""
 
 import re
 import signal
@@ -34,7 +34,7 @@ ONE_CORE = (
     "import os, sys; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); "
     "os.execvp(sys.argv[1], sys.argv[1:])",
 )
-"""Before a command: it and its children share one core."""
+"""A prefix of a command: it and its children share one core."""
 
 
 def write_app(folder: Path, how: str) -> None:
@@ -43,7 +43,9 @@ def write_app(folder: Path, how: str) -> None:
         file.write(how)
 
 
-def test_a_crowd_gets_all_workers_and_none_of_it_is_lost_when_they_leave(tmp_path: Path) -> None:
+def test_many_clients_get_all_workers_and_no_request_is_lost_when_workers_leave(
+    tmp_path: Path,
+) -> None:
     write_app(tmp_path, SLEEPY)
     with serving(tmp_path, "app:app", "--max-workers", "6", *QUICKLY) as server:
         with client_load(server.port, keep=8, fresh=24, pause=0.02) as clients:
@@ -53,9 +55,9 @@ def test_a_crowd_gets_all_workers_and_none_of_it_is_lost_when_they_leave(tmp_pat
             clients.run_phase("full", 300)
             report = clients.stop()
         assert not report.failures, report
-        # A few clients stay, so that each worker that leaves has somebody to leave.
+        # A few clients stay, so that each worker that leaves has a connection to end.
         with client_load(server.port, keep=1, fresh=1, pause=1.0) as clients:
-            server.wait_log("scaling from 2 to 1 worker: (workers are busy|nobody waits)")
+            server.wait_log("scaling from 2 to 1 worker: (workers are busy|no connection waits)")
             server.wait_log("gone: scale", 5)
             report = clients.stop()
         assert not report.failures, report
@@ -95,10 +97,10 @@ SMALL_MACHINE = (
     'mount --bind meminfo /proc/meminfo && exec "$@"',
     "sh",
 )
-"""Before a command: to it the machine has the memory that the file ``meminfo`` tells of."""
+"""A prefix of a command: the command sees the memory that the file ``meminfo`` describes."""
 
 
-def test_what_would_take_the_last_memory_does_not_come(tmp_path: Path) -> None:
+def test_no_worker_is_added_that_would_take_the_last_memory(tmp_path: Path) -> None:
     write_app(tmp_path, SLEEPY)
     (tmp_path / "meminfo").write_text("MemTotal: 1000000 kB\nMemAvailable: 100000 kB\n")
     if subprocess.run([*SMALL_MACHINE, "true"], cwd=tmp_path, check=False).returncode:
@@ -109,7 +111,7 @@ def test_what_would_take_the_last_memory_does_not_come(tmp_path: Path) -> None:
         assert not server.count("scaling from")
 
 
-def test_workers_that_keep_failing_get_no_company(tmp_path: Path) -> None:
+def test_workers_that_keep_failing_are_a_veto(tmp_path: Path) -> None:
     write_app(tmp_path, SLEEPY + "if os.environ['PREFORK_SLOT'] == '1': os._exit(3)\n")
     with serving(tmp_path, "app:app", "--max-workers", "8") as server:
         with client_load(server.port, keep=0, fresh=24, pause=0.02):
@@ -137,10 +139,10 @@ def test_a_reload_turns_it_on_and_off_and_moves_its_bounds(tmp_path: Path) -> No
             server.wait_all_ready(workers, generation)
         settings.write_text("scale-down-after = '50ms'\nmax-workers = 3\n")
         server.send(signal.SIGHUP)
-        server.wait_log("scaling from 2 to 1 worker: (workers are busy|nobody waits)")
+        server.wait_log("scaling from 2 to 1 worker: (workers are busy|no connection waits)")
 
 
-def test_nobody_scales_beyond_the_bounds(tmp_path: Path) -> None:
+def test_a_scale_beyond_the_limits_is_refused(tmp_path: Path) -> None:
     with temporary_home(tmp_path) as home:
         home.start("web", "--min-workers", "2", "--max-workers", "3")
         assert home.app()["target"] == 2
@@ -157,12 +159,12 @@ def test_nobody_scales_beyond_the_bounds(tmp_path: Path) -> None:
         assert home.app("plain")["autoscale"] is None
 
 
-def test_the_last_step_is_told_with_its_reason(tmp_path: Path) -> None:
+def test_show_names_the_last_step_and_its_reason(tmp_path: Path) -> None:
     with temporary_home(tmp_path) as home:
         home.start("web", "-w", "2", "--max-workers", "3", *QUICKLY)
         told = wait_for(lambda: home.app()["autoscale"]["last"], "one leaves")
         assert (told["before"], told["workers"]) == (2, 1)
-        assert re.fullmatch("workers are busy [0-9]% of the time|nobody waits", told["why"])
+        assert re.fullmatch("workers are busy [0-9]% of the time|no connection waits", told["why"])
         assert "2 -> 1" in home.run_ok("show", "web")
 
 
@@ -185,8 +187,8 @@ def test_bounds_that_contradict_each_other_are_refused(
     assert (ended.returncode, said in ended.stderr) == (100, True), ended.stderr
 
 
-def test_busy_workers_get_company_before_anybody_waits_to_be_accepted(tmp_path: Path) -> None:
-    """A worker with threads takes every connection at once; who waits, waits inside of it."""
+def test_workers_are_added_for_busy_workers_before_a_connection_waits(tmp_path: Path) -> None:
+    """A worker with threads accepts every connection at once; requests wait inside of it."""
     write_app(tmp_path, SLEEPY)
     words = ("--threads", "2", "--max-workers", "2")
     with serving(tmp_path, "app:app", *words) as server, client_load(server.port, keep=12, fresh=0):

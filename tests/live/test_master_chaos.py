@@ -1,4 +1,4 @@
-"""Workers and the master are killed, stopped, blocked; apps crash. The service goes on."""
+"""Workers and the master are killed, stopped and blocked, and apps crash; the service goes on."""
 
 import random
 import re
@@ -22,8 +22,7 @@ def gate(tmp_path: Path) -> Gate:
 
 
 def dead(process: psutil.Process) -> bool:
-    """Whether it is gone, or only waits to be collected. With all its threads: each of them holds
-    its connections open."""
+    """Whether the process ended, with all its threads: each of them would hold its connections."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
     except psutil.NoSuchProcess:
@@ -34,7 +33,7 @@ def dead(process: psutil.Process) -> bool:
 
 
 class Killing:
-    """One worker that was killed, and when. Monotonic time is the same in the clients."""
+    """One killed worker, and the monotonic times around its death, as in the clients."""
 
     def __init__(self, victim: psutil.Process) -> None:
         self.pid = victim.pid
@@ -44,20 +43,20 @@ class Killing:
         self.ended = time.monotonic()
 
     def explains(self, failure: Failure) -> bool:
-        """Whether the request was in flight on this worker when it died, as far as one can tell."""
+        """Whether the failed request may have been in flight on this worker when it died."""
         overlaps = failure.began <= self.ended and failure.ended >= self.began
         return overlaps and failure.pid in (0, self.pid)
 
 
 def explained(report: Report, killings: list[Killing]) -> None:
-    """Every failure is a request in flight on a worker that was killed; no client lost two."""
+    """Assert that every failure is a request in flight on a worker that was killed."""
     print(report)
     for failure in report.failures:
         assert any(killing.explains(failure) for killing in killings), failure
 
 
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
-def test_killed_workers_take_only_their_own_requests_along(tmp_path: Path, interface: str) -> None:
+def test_killed_workers_lose_only_their_own_requests(tmp_path: Path, interface: str) -> None:
     write_version(tmp_path, 1, interface)
     with (
         serving(tmp_path, "app:app", workers=4) as server,
@@ -80,12 +79,12 @@ def test_killed_workers_take_only_their_own_requests_along(tmp_path: Path, inter
         assert server.stop() == 0
 
 
-def test_all_workers_killed_at_once_are_replaced_and_nobody_is_refused(tmp_path: Path) -> None:
+def test_all_workers_killed_at_once_are_replaced_and_no_client_is_refused(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", workers=3) as server:
         for worker in server.workers():
             worker.suspend()
-        # It waits in the queue of the socket, which the master holds open.
+        # The request waits in the queue of the socket, which the master holds open.
         waiting = send_request(server.port)
         for worker in server.workers():
             worker.kill()
@@ -148,7 +147,7 @@ def test_a_worker_that_is_asked_to_leave_while_its_app_starts_up_has_not_failed(
 
 
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
-def test_orphans_finish_their_requests_and_free_the_port(
+def test_orphaned_workers_finish_their_requests_and_free_the_port(
     tmp_path: Path, gate: Gate, interface: str
 ) -> None:
     write_version(tmp_path, 1, interface, HOLD if interface == "wsgi" else ASYNC_HOLD)
@@ -173,8 +172,8 @@ def test_orphans_finish_their_requests_and_free_the_port(
         successor.destroy()
 
 
-def test_orphans_answer_whoever_waited_in_the_queue(tmp_path: Path, gate: Gate) -> None:
-    """The last copy of a listening socket resets its queue when it is closed."""
+def test_orphaned_workers_answer_the_clients_in_the_queue(tmp_path: Path, gate: Gate) -> None:
+    """The kernel resets the queue of a listening socket when its last copy is closed."""
     write_version(tmp_path, 1, code=HOLD)
     with serving(tmp_path, "app:app") as server:
         held = send_request(server.port, "/hold")
@@ -240,14 +239,14 @@ def test_a_stopped_worker_is_noticed_killed_and_replaced(tmp_path: Path) -> None
 
 
 def stopped_for(process: psutil.Process, seconds: float) -> None:
-    """Stop it, and let it go on when so much time has passed: the test is about that time."""
+    """Stop a process for so many seconds, because the test is about that time."""
     process.suspend()
     until = time.monotonic() + seconds
     wait_for(lambda: time.monotonic() > until, "time passes")
     process.resume()
 
 
-def test_a_master_that_was_stopped_blames_no_worker(tmp_path: Path) -> None:
+def test_a_master_that_was_stopped_takes_no_worker_for_hung(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--timeout", "1s", workers=2) as server:
         before = server.workers()
@@ -259,10 +258,10 @@ def test_a_master_that_was_stopped_blames_no_worker(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seconds", [1.5, 3.5])
-def test_a_master_that_was_stopped_hears_first_who_became_ready_meanwhile(
+def test_a_master_that_was_stopped_reads_ready_messages_before_deadlines(
     tmp_path: Path, gate: Gate, seconds: float
 ) -> None:
-    """The word is in the pipe; that it is read late is not the worker's fault."""
+    """The message is in the pipe in time; the master reads it late."""
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--boot-timeout", "1s") as server:
         write_version(tmp_path, 2, code='open("gate").read()')
@@ -278,7 +277,7 @@ def test_a_master_that_was_stopped_hears_first_who_became_ready_meanwhile(
 
 
 def test_a_busy_worker_is_not_taken_for_a_blocked_one(tmp_path: Path) -> None:
-    """Each call takes half of the timeout; together they take several times as long."""
+    """Each call takes half of the timeout, and all together several times as long."""
     write_version(
         tmp_path, 1, code="import time\ndef works():\n    time.sleep(0.3)\n    return b'x'"
     )
@@ -289,7 +288,7 @@ def test_a_busy_worker_is_not_taken_for_a_blocked_one(tmp_path: Path) -> None:
         assert server.count("deadline") == 0
 
 
-# Workers that do not want to leave.
+# Workers that do not leave.
 
 STUBBORN = """
 import signal
@@ -339,7 +338,7 @@ def test_a_main_that_asks_and_never_leaves_is_killed(tmp_path: Path) -> None:
 
 
 def delays(server: Server, slot: int) -> list[float]:
-    """What the log says about the waits before this slot is filled again."""
+    """Return the delays in the log before this slot is filled again."""
     pattern = rf"worker {slot} .*; a new one (?:in ([\d.]+)s|now)"
     found = [re.search(pattern, line) for line in server.lines]
     return [float(match[1] or 0) for match in found if match is not None]
@@ -366,14 +365,14 @@ def test_an_app_that_exits_at_requests_backs_off_and_others_serve_on(tmp_path: P
         wait_for(crashed_often, "five crashes")
         server.wait_log(r"worker 1 .* gone: exited by itself \(exit code 9\); a new one in ", 2)
         waits = delays(server, 1)
-        # The first may be answered at once; from then on each wait is longer than the last.
+        # The first may be answered at once; from then on each delay is longer than the last.
         assert waits[1:] == sorted(waits[1:])
         assert waits[-1] > 2 * max(waits[1], 0.1)
         assert delays(server, 0) == []
         server.wait_all_ready(2, 1)
 
 
-def test_code_that_broke_behind_our_back_backs_off_and_others_serve_on(tmp_path: Path) -> None:
+def test_broken_code_makes_one_slot_back_off_while_others_serve_on(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with (
         serving(tmp_path, "app:app", workers=2) as server,
@@ -389,7 +388,7 @@ def test_code_that_broke_behind_our_back_backs_off_and_others_serve_on(tmp_path:
         write_version(tmp_path, 2, code="1 / 0")
         server.wait_log(r"boot failure \(exit code 102\); a new one in .*importing app failed")
         server.wait_log("ZeroDivisionError")
-        # Once the code is right again no signal is needed.
+        # When the code is right again, no signal is needed.
         write_version(tmp_path, 3)
         server.wait_all_ready(2, 1)
         clients.wait_served(50)
@@ -420,7 +419,7 @@ def test_an_app_that_ends_while_the_server_starts_ends_the_server(
         server.destroy()
 
 
-def test_the_master_gives_up_after_max_restarts_when_nobody_serves(tmp_path: Path) -> None:
+def test_the_master_gives_up_after_max_restarts_when_no_worker_serves(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--max-restarts", "2") as server:
         write_version(tmp_path, 2, code="os._exit(3)")

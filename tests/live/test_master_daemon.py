@@ -19,7 +19,7 @@ from tests.live.sources import write_version
 
 
 def left_in(folder: Path) -> list[psutil.Process]:
-    """All processes that were started there, wherever they went since."""
+    """Return all processes that were started in this folder, also those that changed theirs."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -32,7 +32,7 @@ def left_in(folder: Path) -> list[psutil.Process]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A daemon leaves our process group; whoever still lives here at the end is destroyed."""
+    """A folder whose processes are killed at the end, because a daemon leaves the process group."""
     yield tmp_path
     for process in left_in(tmp_path):
         process.kill()
@@ -53,10 +53,10 @@ def port(folder: Path) -> int:
 
 
 def stop(folder: Path) -> None:
-    """By its pid file; it is gone when the file is."""
+    """Stop the daemon by its pid file, and wait until the file is gone."""
     daemon(folder).terminate()
     wait_for(lambda: not (folder / "x.pid").exists(), "the pid file is removed")
-    wait_for(lambda: not left_in(folder), "nobody is left")
+    wait_for(lambda: not left_in(folder), "no process is left")
 
 
 def test_a_daemon_that_returned_answers_and_is_stopped_by_its_pid_file(folder: Path) -> None:
@@ -89,7 +89,7 @@ def test_the_foreground_waits_until_the_app_is_ready(folder: Path) -> None:
 
 
 def test_a_daemon_lets_go_of_terminal_session_and_output(folder: Path) -> None:
-    """The pipes of ``command`` ended, or it would not have returned: nobody holds them."""
+    """``command`` returned, so no process holds its pipes any more."""
     write_version(folder, 1)
     assert command(*ARGUMENTS, cwd=folder).returncode == 0
     master = daemon(folder)
@@ -112,7 +112,7 @@ def test_a_daemon_whose_app_fails_shows_the_traceback_and_leaves_nothing(folder:
     assert left_in(folder) == []
 
 
-def test_a_daemon_with_a_log_file_still_tells_the_terminal_why_it_failed(folder: Path) -> None:
+def test_a_daemon_with_a_log_file_prints_its_failure_on_the_terminal_too(folder: Path) -> None:
     (folder / "app.py").write_text("raise LookupError('no such luck')\n")
     ended = command(*ARGUMENTS, cwd=folder)
     assert ended.returncode == 102
@@ -122,7 +122,7 @@ def test_a_daemon_with_a_log_file_still_tells_the_terminal_why_it_failed(folder:
 
 
 @pytest.mark.parametrize("what", ["port in use", "already running", "wrong option"])
-def test_a_daemon_that_cannot_start_says_so_in_one_line(folder: Path, what: str) -> None:
+def test_a_daemon_that_cannot_start_prints_one_line(folder: Path, what: str) -> None:
     write_version(folder, 1)
     arguments, code = list(ARGUMENTS), 111
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -158,7 +158,7 @@ def test_the_foreground_of_a_daemon_that_never_got_ready_fails(folder: Path, sig
     assert foreground.returncode not in (0, -signal.SIGKILL)
     if signum == signal.SIGKILL:
         assert said == "prefork: the daemon died before it was ready\n"
-    wait_for(lambda: not left_in(folder), "nobody is left")
+    wait_for(lambda: not left_in(folder), "no process is left")
 
 
 def test_a_daemon_reloads_and_survives_the_end_of_its_terminal(folder: Path) -> None:

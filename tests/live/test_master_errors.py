@@ -1,4 +1,4 @@
-"""What is wrong at the start is told at once, in one line; the exit code says who is at fault."""
+"""Errors at the start are reported at once in one line; the exit code tells whose fault."""
 
 import os
 import re
@@ -15,11 +15,11 @@ from tests.live.sources import write_version
 
 USAGE, APP, MACHINE = 100, 102, 111
 SOON = 8.0
-"""Seconds. An error is told within one; the rest is for a machine that is busy with other tests."""
+"""Seconds. An error is reported within one; the rest is for a machine that is busy."""
 
 
 def one_line(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
-    """The exit code and the one line that was said."""
+    """Run prefork, and return the exit code and the one line on stderr."""
     ended = command(*arguments, cwd=folder, env=env, patience=SOON)
     assert ended.stdout == ""
     lines = ended.stderr.splitlines()
@@ -71,7 +71,7 @@ def test_an_app_that_cannot_serve_ends_the_start(tmp_path: Path, case: str) -> N
 
 
 @pytest.mark.parametrize("case", [case for case in APPS if "lifespan" not in case])
-def test_check_finds_what_is_wrong_with_an_app(tmp_path: Path, case: str) -> None:
+def test_check_finds_the_error_of_an_app(tmp_path: Path, case: str) -> None:
     source, target, told = APPS[case]
     (tmp_path / "app.py").write_text(source + "\n")
     ended = command("--check", target, cwd=tmp_path, patience=SOON)
@@ -81,7 +81,7 @@ def test_check_finds_what_is_wrong_with_an_app(tmp_path: Path, case: str) -> Non
     assert ended.stdout == ""
 
 
-def test_check_says_what_a_good_app_is(tmp_path: Path) -> None:
+def test_check_describes_a_good_app(tmp_path: Path) -> None:
     write_version(tmp_path, 1, "asgi")
     ended = command("--check", "-w", "3", "app:app", cwd=tmp_path)
     assert ended.returncode == 0
@@ -132,7 +132,9 @@ def test_check_refuses_wrong_settings(tmp_path: Path) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_words_are_told_in_one_line(tmp_path: Path, arguments: list[str], told: str) -> None:
+def test_wrong_arguments_are_reported_in_one_line(
+    tmp_path: Path, arguments: list[str], told: str
+) -> None:
     write_version(tmp_path, 1)
     code, line = one_line(tmp_path, *arguments)
     assert code == USAGE
@@ -146,7 +148,7 @@ def test_wrong_words_are_told_in_one_line(tmp_path: Path, arguments: list[str], 
         ({"PREFORK_WORKERS": "many"}, "environment: PREFORK_WORKERS = 'many' is wrong: expected"),
     ],
 )
-def test_wrong_variables_are_told_in_one_line(
+def test_wrong_variables_are_reported_in_one_line(
     tmp_path: Path, variables: dict[str, str], told: str
 ) -> None:
     write_version(tmp_path, 1)
@@ -168,7 +170,7 @@ def test_wrong_variables_are_told_in_one_line(
     ],
     ids=lambda value: value.split("\n")[0].encode("ascii", "replace").decode(),
 )
-def test_a_wrong_file_is_told_in_one_line(tmp_path: Path, text: str, told: str) -> None:
+def test_a_wrong_file_is_reported_in_one_line(tmp_path: Path, text: str, told: str) -> None:
     write_version(tmp_path, 1)
     (tmp_path / "prefork.toml").write_text(text + "\n", errors="surrogateescape")
     code, line = one_line(tmp_path, "-c", "prefork.toml", "app")
@@ -176,7 +178,7 @@ def test_a_wrong_file_is_told_in_one_line(tmp_path: Path, text: str, told: str) 
     assert told in line
 
 
-def test_print_config_tells_where_each_value_came_from(tmp_path: Path) -> None:
+def test_print_config_names_the_source_of_each_value(tmp_path: Path) -> None:
     (tmp_path / "prefork.toml").write_text('app = "app:app"\nsurge = 2\nworkers = 2\n')
     ended = command(
         *("-c", "prefork.toml", "--print-config", "-b", "8001"),
@@ -202,7 +204,7 @@ def test_variables_that_kubernetes_makes_are_ignored_with_a_warning(tmp_path: Pa
 # The machine.
 
 
-def test_a_port_in_use_is_told_with_its_user(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_with_the_process_that_uses_it(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -211,7 +213,7 @@ def test_a_port_in_use_is_told_with_its_user(tmp_path: Path) -> None:
     assert f"cannot listen on 127.0.0.1:{port}: the port is in use by pid {os.getpid()} " in line
 
 
-def test_an_address_of_another_machine_is_told(tmp_path: Path) -> None:
+def test_an_address_of_another_machine_is_reported(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     code, line = one_line(tmp_path, "-b", "192.0.2.1:0", "app:app")
     assert code == MACHINE
@@ -219,7 +221,7 @@ def test_an_address_of_another_machine_is_told(tmp_path: Path) -> None:
 
 
 def unprivileged() -> list[str]:
-    """How to run a command as nobody, without any capability; skips where that is impossible."""
+    """Return a prefix that runs a command as uid 65534 without capabilities, or skip."""
     if os.geteuid() == 0 and (setpriv := shutil.which("setpriv")):
         return [setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]
     if os.geteuid() == 0:
@@ -229,7 +231,7 @@ def unprivileged() -> list[str]:
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A folder with an app that nobody can read; skips where nobody cannot run Python."""
+    """A folder with an app that uid 65534 can read; skips if it cannot run Python."""
     with shared_folder() as folder:
         if command("--version", cwd=folder, prefix=unprivileged()).returncode != 0:
             pytest.skip("the interpreter cannot be read by other users")
@@ -237,7 +239,7 @@ def shared() -> Iterator[Path]:
         yield folder
 
 
-def test_a_low_port_without_the_right_to_it_is_told(shared: Path) -> None:
+def test_a_low_port_without_the_privilege_is_reported(shared: Path) -> None:
     first = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()
     if int(first) <= 1:
         pytest.skip("no port needs a privilege here")
@@ -255,7 +257,7 @@ def test_only_root_may_change_the_user(shared: Path) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--pid-file", "--log-file", "--access-log"])
-def test_a_path_that_cannot_be_written_is_told(tmp_path: Path, flag: str) -> None:
+def test_a_path_that_cannot_be_written_is_reported(tmp_path: Path, flag: str) -> None:
     write_version(tmp_path, 1)
     path = tmp_path / "nowhere" / "file"
     ended = command("-b", "127.0.0.1:0", flag, str(path), "app:app", cwd=tmp_path, patience=SOON)
@@ -265,7 +267,7 @@ def test_a_path_that_cannot_be_written_is_told(tmp_path: Path, flag: str) -> Non
     )
 
 
-def test_a_pid_file_that_another_master_holds_is_told(tmp_path: Path) -> None:
+def test_a_pid_file_that_another_master_holds_is_reported(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "-p", "x.pid") as server:
         assert (tmp_path / "x.pid").read_text() == f"{server.pid}\n"
@@ -280,7 +282,7 @@ def test_a_pid_file_that_another_master_holds_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["1\n", "", "no number at all"])
 def test_a_stale_pid_file_is_taken_over(tmp_path: Path, content: str) -> None:
-    """Its lock died with its owner; whoever has that pid now is of no interest."""
+    """The lock of the file ended with its owner; another process may have that pid now."""
     write_version(tmp_path, 1)
     (tmp_path / "x.pid").write_text(content)
     with serving(tmp_path, "app:app", "-p", "x.pid") as server:
@@ -324,7 +326,7 @@ def test_a_stale_unix_socket_is_replaced_and_removed_at_the_end(tmp_path: Path) 
         server.destroy()
 
 
-def test_a_unix_socket_in_use_is_told_and_left_alone(tmp_path: Path) -> None:
+def test_a_unix_socket_in_use_is_reported_and_left_alone(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     server = unix_server(tmp_path)
     try:
@@ -337,7 +339,7 @@ def test_a_unix_socket_in_use_is_told_and_left_alone(tmp_path: Path) -> None:
         server.destroy()
 
 
-def test_a_unix_path_that_is_no_socket_is_told_and_left_alone(tmp_path: Path) -> None:
+def test_a_unix_path_that_is_no_socket_is_reported_and_left_alone(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     (tmp_path / "app.sock").write_text("precious")
     code, line = one_line(tmp_path, "-b", "unix:app.sock", "app:app")
@@ -370,7 +372,7 @@ def test_a_pid_file_that_is_locked_leaves_no_new_socket(tmp_path: Path) -> None:
         assert not (tmp_path / "app.sock").exists()
 
 
-# What only a worker, or only a check, finds out.
+# Errors that only a worker or only a check finds.
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
@@ -386,7 +388,7 @@ def test_a_folder_that_its_user_may_not_enter_is_the_machines_fault(
     assert f"cannot enter {tmp_path}: Permission denied" in ended.stderr
 
 
-def test_check_does_not_believe_an_app_that_ends_while_it_loads(tmp_path: Path) -> None:
+def test_check_reports_an_app_that_ends_while_it_loads(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("import os\nos._exit(0)\n")
     code, line = one_line(tmp_path, "--check", "app")
     assert code == APP
@@ -401,7 +403,7 @@ def test_check_waits_no_longer_than_a_start_would(tmp_path: Path) -> None:
     assert "did not end within --boot-timeout" in ended.stderr
 
 
-def test_a_working_directory_that_was_removed_is_told(tmp_path: Path) -> None:
+def test_a_working_directory_that_was_removed_is_reported(tmp_path: Path) -> None:
     (folder := tmp_path / "gone").mkdir()
     remove = ("sh", "-c", 'rmdir "$PWD" && exec "$@"', "-")
     ended = command("app:app", cwd=folder, prefix=remove, patience=SOON)

@@ -1,4 +1,4 @@
-"""The listening sockets over reloads: kept, refitted, opened, closed; never lost by mistake."""
+"""The listening sockets over reloads: kept, updated, opened and closed."""
 
 import os
 import re
@@ -60,7 +60,7 @@ def test_a_reload_changes_the_mode_of_a_unix_socket_and_nothing_else(config: Pat
         server.destroy()
 
 
-def test_a_unix_path_that_somebody_removed_is_back_after_a_reload(config: Path) -> None:
+def test_a_removed_unix_path_is_back_after_a_reload(config: Path) -> None:
     path = config.parent / "app.sock"
     server = Server("-b", "unix:app.sock", "app:app", cwd=config.parent)
     try:
@@ -117,7 +117,7 @@ def test_an_old_address_is_closed_although_an_old_worker_is_still_busy(
 def test_the_end_of_a_roll_closes_no_address_of_the_reload_that_was_asked_beside_it(
     config: Path,
 ) -> None:
-    """The master, stopped meanwhile, reads both at once: the old worker has left, and a SIGHUP."""
+    """The stopped master reads two events at once: the old worker ended, and a SIGHUP."""
     config.write_text("bind = '127.0.0.1:0'\n")
     server = Server("-c", "prefork.toml", "app:app", cwd=config.parent)
     try:
@@ -141,7 +141,7 @@ def test_the_end_of_a_roll_closes_no_address_of_the_reload_that_was_asked_beside
 
 
 def has_pending(pid: int, signum: signal.Signals) -> bool:
-    """Whether a stopped process will get this signal when it goes on (proc_pid_status(5))."""
+    """Whether this signal is pending for a stopped process (proc_pid_status(5))."""
     status = Path(f"/proc/{pid}/status").read_text()
     (pending,) = re.findall(r"^ShdPnd:\s*(\w+)", status, re.MULTILINE)
     return bool(int(pending, 16) >> (signum - 1) & 1)
@@ -161,7 +161,7 @@ import asyncio, socket, struct
 async def serve(listener):
     async def talk(reader, writer):
         await reader.readuntil(b"\\r\\n\\r\\n")
-        # Of a listening socket, tcpi_sacked is the length of its queue (tcp_get_info in Linux).
+        # For a listening socket tcpi_sacked is the length of its queue (tcp_get_info in Linux).
         info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
         body = b"%d" % struct.unpack_from("=I", info, 28)
         head = b"HTTP/1.1 200 OK\\r\\nConnection: close\\r\\nContent-Length: %d\\r\\n\\r\\n"
@@ -188,7 +188,7 @@ def test_a_main_that_starts_a_server_leaves_the_backlog_to_the_operator(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs no permission to fail")
-def test_an_access_log_that_vanished_is_told_and_old_workers_serve_on(config: Path) -> None:
+def test_a_missing_access_log_is_reported_and_old_workers_serve_on(config: Path) -> None:
     logs = config.parent / "logs"
     logs.mkdir()
     with serving(config.parent, "app:app", "--access-log", str(logs / "access.log")) as server:
@@ -207,7 +207,7 @@ def ask_abstract(address: str) -> bytes:
         return connection.recv(65536)
 
 
-def test_an_abstract_socket_lives_over_reloads_and_leaves_no_file(config: Path) -> None:
+def test_an_abstract_socket_survives_reloads_and_leaves_no_file(config: Path) -> None:
     address = f"unix:@prefork-{uuid.uuid4()}"
     config.write_text(f"bind = '{address}'\n")
     before = {path.name for path in config.parent.iterdir()}
@@ -249,7 +249,7 @@ def test_an_abstract_socket_has_no_mode(config: Path) -> None:
 
 
 def test_an_abstract_socket_is_handed_over_and_asked_for_readiness(tmp_path: Path) -> None:
-    """To the master after this one; and a program that opens it counts as ready by it."""
+    """The next master gets it, and a program that opens it counts as ready by it."""
     address = f"unix:@prefork-{uuid.uuid4()}"
     with temporary_home(tmp_path) as home:
         home.run_ok("start", "-b", address, "--name", "web", "web:app")

@@ -1,4 +1,4 @@
-"""``main(listener)`` under its master: it leaves without losing a client, however it is written."""
+"""``main(listener)`` in a worker: it stops without losing a client, however it is written."""
 
 import signal
 import socket
@@ -130,7 +130,7 @@ def test_an_async_main_goes_on_when_a_sibling_took_the_connection(tmp_path: Path
         connections: list[socket.socket] = []
         try:
             for _ in range(30):
-                # Stopped, so that both find the connection when they go on.
+                # Both are stopped, so that both see the connection when they go on.
                 for worker in workers:
                     worker.suspend()
                 connections.append(socket.create_connection(("127.0.0.1", server.port), 5))
@@ -158,7 +158,7 @@ def test_a_main_that_ends_by_itself_is_a_failure_and_is_replaced(tmp_path: Path,
         server.wait_all_ready(1, 1)
 
 
-def test_a_main_with_manual_ready_is_ready_when_it_says_so(tmp_path: Path) -> None:
+def test_a_main_with_manual_ready_is_ready_when_it_calls_ready(tmp_path: Path) -> None:
     source = (
         "import prefork\n"
         "def app(listener):\n"

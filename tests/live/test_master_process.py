@@ -1,4 +1,4 @@
-"""Who, where and with what the processes run, what they are called, and what they cost at rest."""
+"""Users, folders, environment, number, titles and idle costs of the processes."""
 
 import json
 import os
@@ -34,11 +34,11 @@ def boom():
     raise LookupError("boom")
 """
 
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 
 
 def about(server: Server) -> dict[str, Any]:
-    """What a worker says about itself."""
+    """Return the facts that a worker reports about itself."""
     status, body = server.get("/about")
     assert status == 200
     return dict(json.loads(body))
@@ -56,19 +56,19 @@ def shared() -> Iterator[Path]:
 
 @root_only
 def test_workers_run_as_the_user_and_the_master_stays_root(shared: Path) -> None:
-    nobody = pwd.getpwnam("nobody")
+    user = pwd.getpwnam("nobody")
     with serving(shared, "app:app", "-u", "nobody", workers=2) as server:
         found = about(server)
-        assert found["uids"] == [nobody.pw_uid] * 3
-        assert found["gids"] == [nobody.pw_gid] * 3
-        assert found["groups"] == os.getgrouplist("nobody", nobody.pw_gid)
+        assert found["uids"] == [user.pw_uid] * 3
+        assert found["gids"] == [user.pw_gid] * 3
+        assert found["groups"] == os.getgrouplist("nobody", user.pw_gid)
         assert psutil.Process(server.pid).uids().real == 0
-        # They can still be told to go, and are replaced.
+        # The master can still signal and replace them.
         server.workers()[0].kill()
         server.wait_all_ready(2, 1)
         server.send(signal.SIGHUP)
         server.wait_all_ready(2, 2)
-        assert about(server)["uids"] == [nobody.pw_uid] * 3
+        assert about(server)["uids"] == [user.pw_uid] * 3
         assert server.stop() == 0
 
 
@@ -82,7 +82,7 @@ def test_workers_run_with_the_group(shared: Path) -> None:
 
 
 @root_only
-def test_workers_of_another_user_still_follow_their_master(shared: Path) -> None:
+def test_workers_of_another_user_end_with_their_master(shared: Path) -> None:
     with serving(shared, "app:app", "-u", "nobody", workers=2) as server:
         workers = server.workers()
         server.send(signal.SIGKILL)
@@ -127,7 +127,7 @@ def test_workers_of_another_user_follow_a_rotation_of_the_logs(shared: Path) -> 
         server.destroy()
 
 
-# Where and with what.
+# Folders and environment.
 
 
 def test_the_umask_is_that_of_the_workers(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_moved_symlink_is_followed_by_the_next_reload(tmp_path: Path, how: str
         assert found["path"] == found["environ"]["PWD"] == str(current)
 
 
-def test_a_release_behind_a_symlink_brings_its_own_file(tmp_path: Path) -> None:
+def test_a_release_behind_a_symlink_uses_its_own_settings_file(tmp_path: Path) -> None:
     current = tmp_path / "current"
     for number in (1, 2):
         release = tmp_path / "releases" / str(number)
@@ -201,8 +201,8 @@ def test_an_app_that_silences_its_own_logs_does_not_silence_ours(tmp_path: Path)
         server.wait_log("LookupError: boom")
 
 
-def test_closed_standard_streams_do_no_harm(tmp_path: Path) -> None:
-    """Else the sockets get their numbers, and what the app prints goes there."""
+def test_closed_standard_streams_are_opened_at_dev_null(tmp_path: Path) -> None:
+    """Otherwise sockets would get their numbers, and output of the app would go there."""
     write_version(tmp_path, 1, code="print('hello'); os.write(1, b'hello'); os.write(2, b'hello')")
     closed = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "-")
     words = ("-b", "unix:app.sock", "--access-log", "-", "app:app")
@@ -282,7 +282,7 @@ def test_a_process_that_may_use_one_core_gets_one_worker(tmp_path: Path, workers
 # Titles.
 
 
-def test_the_titles_tell_who_and_how(tmp_path: Path) -> None:
+def test_titles_name_processes_and_states(tmp_path: Path) -> None:
     gate = Gate(tmp_path / "gate")
     write_version(tmp_path, 1, code=HOLD)
     with serving(tmp_path, "app:app", "-n", "web", workers=2) as server:
@@ -302,7 +302,7 @@ def test_the_titles_tell_who_and_how(tmp_path: Path) -> None:
         assert read_response(held)[0] == 200
 
 
-def test_a_draining_worker_says_so_in_its_title(tmp_path: Path) -> None:
+def test_the_title_of_a_draining_worker_says_so(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--linger", "20s") as server:
         held = send_request(server.port)
@@ -330,13 +330,13 @@ def test_titles_can_be_renamed_and_turned_off(tmp_path: Path) -> None:
         assert " -m prefork " in server.titles()[0]
 
 
-# What it costs.
+# Costs.
 
 MOST_WAKES = 5
 MOST_MEMORY = 20 * 1024 * 1024
 
 
-def test_a_master_at_rest_costs_nothing(tmp_path: Path) -> None:
+def test_an_idle_master_uses_no_cpu(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", workers=4) as server:
         server.wait_title("running gen 1, 4/4 ready$")
@@ -344,7 +344,7 @@ def test_a_master_at_rest_costs_nothing(tmp_path: Path) -> None:
         wait_for(lambda: master.status() == psutil.STATUS_SLEEPING, "it rests")
         with master.oneshot():
             before, woke = master.cpu_times(), master.num_ctx_switches().voluntary
-        # The test is about this window: nothing happens in it.
+        # The test is about these two seconds, in which nothing happens.
         until = time.monotonic() + 2.0
         wait_for(lambda: time.monotonic() > until, "two seconds pass")
         with master.oneshot():
@@ -357,7 +357,7 @@ def test_a_master_at_rest_costs_nothing(tmp_path: Path) -> None:
         assert memory < MOST_MEMORY
 
 
-def test_a_master_that_waits_to_refill_a_slot_rests_as_well(tmp_path: Path) -> None:
+def test_a_master_that_waits_to_refill_a_slot_is_idle_as_well(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", workers=2) as server:
         write_version(tmp_path, 2, code="os._exit(3)")
@@ -366,5 +366,5 @@ def test_a_master_that_waits_to_refill_a_slot_rests_as_well(tmp_path: Path) -> N
         master = psutil.Process(server.pid)
         before = master.num_ctx_switches().voluntary
         server.wait_log(r"a new one in [\d.]+s", 6)
-        # A fork, a ready pipe that ends, a death, a log line: but no loop around the deadline.
+        # A fork, the end of a ready pipe, a death and a log line wake it, but no busy loop.
         assert master.num_ctx_switches().voluntary - before < 40

@@ -12,31 +12,11 @@ import pytest
 
 from tests.live.harness import Server, serving, wait_for
 from tests.live.held import Gate, is_closed, read_response, send_request
-from tests.live.load import Report, client_load
+from tests.live.load import client_load
+from tests.live.reloads import assert_nothing_lost, reload
 from tests.live.sources import HOLD, write_version
 
 RELOADS = 20
-MOST_PAUSE = 1.0
-"""Seconds more than in the quiet that a request may take during a reload. Generous, because the
-machine is busy with other tests; a server that stops serving while it reloads takes longer."""
-
-
-def lost_nothing(report: Report) -> None:
-    """No request failed, and none took much longer than in the phase called quiet."""
-    print(report)
-    assert not report.failures, report
-    slowest = max(phase.slowest for phase in report.phases)
-    assert slowest < report.phase("quiet").slowest + MOST_PAUSE, report
-
-
-def reload(server: Server, generation: int) -> None:
-    """Ask for it and wait until no worker of the generation before is left."""
-    server.send(signal.SIGHUP)
-    server.wait_log(rf"reloaded to gen {generation} ")
-    # A client that is known to a worker may end its conversation with it: wait for that, too.
-    gone = re.compile(rf"worker \d+ \(pid \d+, gen {generation - 1}\) gone: reload")
-    started = server.count(rf"worker \d+ \(pid \d+, gen {generation - 1}\) ready")
-    server.wait_log(gone.pattern, started)
 
 
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
@@ -45,13 +25,13 @@ def test_twenty_reloads_under_load_lose_no_request(tmp_path: Path, interface: st
     with serving(tmp_path, "app:app", workers=4) as server, client_load(server.port) as clients:
         clients.run_phase("quiet", 1500)
         for n in range(2, 2 + RELOADS):
-            # The same size each time, and often within the same second as the last version.
+            # The source has the same size each time, and often the same second as the last version.
             write_version(tmp_path, n, interface)
             clients.begin_phase(f"reload {n}")
             reload(server, n)
             clients.run_phase(f"reloaded {n}", 150)
         report = clients.stop()
-        lost_nothing(report)
+        assert_nothing_lost(report)
         for n in range(2, 2 + RELOADS):
             assert list(report.phase(f"reloaded {n}").versions) == [f"{n:04d}"]
             assert set(report.phase(f"reload {n}").versions) == {f"{n - 1:04d}", f"{n:04d}"}
@@ -62,8 +42,11 @@ def test_twenty_reloads_under_load_lose_no_request(tmp_path: Path, interface: st
 def test_a_connection_that_was_just_accepted_when_its_worker_drains_is_served(
     tmp_path: Path,
 ) -> None:
-    """One client alone: only then has the worker nothing else that would keep it a moment. It takes
-    luck to meet that moment, hence so many reloads."""
+    """A reload must not close a connection that was accepted just before.
+
+    There is one client only, so that the worker has no other work that would keep it. It takes many
+    reloads to meet that moment.
+    """
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app") as server, client_load(server.port, 0, 1, pause=0) as clients:
         for n in range(2, 152):
@@ -72,7 +55,7 @@ def test_a_connection_that_was_just_accepted_when_its_worker_drains_is_served(
 
 
 def test_a_source_written_twice_in_the_same_second_is_read_twice(tmp_path: Path) -> None:
-    """Bytecode is told from its source by size and whole seconds only."""
+    """Python compares bytecode with its source by size and whole seconds only."""
     now = time.time()
     write_version(tmp_path, 1)
     os.utime(tmp_path / "app.py", (now, now))
@@ -98,7 +81,7 @@ def test_a_slow_import_does_not_slow_the_service(tmp_path: Path, interface: str)
         reload(server, 2)
         clients.run_phase("reloaded", 200)
         report = clients.stop()
-    lost_nothing(report)
+    assert_nothing_lost(report)
     assert list(report.phase("reloaded").versions) == ["0002"]
 
 
@@ -165,7 +148,7 @@ def test_a_broken_reload_leaves_the_old_code_in_service(
             report = clients.stop()
     finally:
         server.destroy()
-    lost_nothing(report)
+    assert_nothing_lost(report)
     assert set(report.phase("broken").versions) <= {"0001"}
     assert list(report.phase("still broken").versions) == ["0001"]
     assert list(report.phase("after").versions) == ["0003"]
@@ -185,14 +168,14 @@ def test_the_traceback_of_the_new_code_is_in_the_log_without_our_own_frames(
 
 
 def test_a_reload_that_fails_half_way_goes_back(tmp_path: Path) -> None:
-    """The first two slots take the new code; the third refuses it."""
+    """The new code starts in the first two slots and fails in the third."""
     write_version(tmp_path, 1)
     with (
         serving(tmp_path, "app:app", workers=3) as server,
         client_load(server.port, 8, 8) as clients,
     ):
         clients.run_phase("quiet", 300)
-        # Only the new generation refuses: the old one has to come back from the same source.
+        # Only the new generation fails: the old one has to come back from the same source.
         write_version(
             tmp_path,
             2,
@@ -206,7 +189,7 @@ def test_a_reload_that_fails_half_way_goes_back(tmp_path: Path) -> None:
         server.wait_log(r"reload failed, gen 1 serves on")
         server.wait_all_ready(3, 1)
         report = clients.stop()
-    lost_nothing(report)
+    assert_nothing_lost(report)
 
 
 def test_a_request_in_flight_keeps_its_old_worker_until_it_is_answered(tmp_path: Path) -> None:
@@ -225,7 +208,7 @@ def test_a_request_in_flight_keeps_its_old_worker_until_it_is_answered(tmp_path:
         server.wait_log(rf"pid {old}, gen 1\) gone: reload")
 
 
-def test_a_client_that_goes_on_asking_is_told_with_its_last_answer(tmp_path: Path) -> None:
+def test_an_active_client_gets_connection_close_with_its_last_answer(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--linger", "20s") as server:
         talker, sleeper = send_request(server.port), send_request(server.port)
@@ -291,7 +274,7 @@ def test_a_reload_changes_the_number_of_workers_and_the_timeouts(tmp_path: Path)
 def test_a_change_that_takes_a_restart_is_not_swallowed(
     tmp_path: Path, key: str, value: str
 ) -> None:
-    """Either it is applied or the log says that it was not."""
+    """The change is applied, or the log has a line that it was not."""
     write_version(tmp_path, 1)
     config = tmp_path / "prefork.toml"
     config.write_text("")

@@ -1,4 +1,4 @@
-"""Signals to the master, also many at once, and to the whole process group as a terminal sends."""
+"""Signals to the master, also many at once, and to the whole process group as from a terminal."""
 
 import os
 import re
@@ -23,7 +23,7 @@ def gate(tmp_path: Path) -> Gate:
 
 
 def barrier(server: Server) -> None:
-    """Wait until the master has obeyed all signals that were sent before.
+    """Wait until the master has acted on all signals that were sent before.
 
     Once it has read them with the first USR1, it acts on them before it reads the second.
     """
@@ -41,7 +41,7 @@ def is_pending(pid: int, signum: int) -> bool:
 
 
 def newest(server: Server) -> int:
-    """The generation that was asked for last."""
+    """Return the generation that was requested last."""
     return max(
         int(m[1]) for line in server.lines if (m := re.search(r"reloading to gen (\d+)", line))
     )
@@ -114,7 +114,7 @@ def test_scaling_during_reloads_loses_no_slot(tmp_path: Path) -> None:
 def test_a_stop_while_workers_boot_is_quick_and_clean(
     tmp_path: Path, gate: Gate, when: str
 ) -> None:
-    """Some are at their app, some were forked this moment: no state may miss the signal."""
+    """Some workers load the app, and others have just been forked; none misses the signal."""
     wait_in_gate = 'open("gate").read()'
     write_version(tmp_path, 1, code=wait_in_gate if when == "before ready" else "")
     server = Server("-b", "127.0.0.1:0", "-w", "8", "app:app", cwd=tmp_path)
@@ -135,7 +135,7 @@ def test_a_stop_while_workers_boot_is_quick_and_clean(
 
 
 def test_a_stop_reaches_a_worker_that_was_forked_this_moment(tmp_path: Path) -> None:
-    """It is held as soon as it is there, mostly before it cares for signals."""
+    """The worker is stopped right after its fork, mostly before it handles signals."""
     write_version(tmp_path, 1)
     server = Server("-b", "127.0.0.1:0", "app:app", cwd=tmp_path)
     try:
@@ -204,7 +204,7 @@ def test_a_quick_stop_waits_for_no_request(
             read_response(held)
 
 
-def test_a_quick_stop_kills_whoever_does_not_hear_it(tmp_path: Path) -> None:
+def test_a_quick_stop_kills_a_worker_that_does_not_react(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--timeout", "off") as server:
         server.workers()[0].suspend()
@@ -214,7 +214,7 @@ def test_a_quick_stop_kills_whoever_does_not_hear_it(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_is_graceful(tmp_path: Path, gate: Gate) -> None:
-    """A terminal sends INT to the whole group: workers leave that to their master."""
+    """A terminal sends INT to the whole group; workers ignore it."""
     write_version(tmp_path, 1, code=HOLD)
     with serving(tmp_path, "app:app", workers=2) as server:
         held = send_request(server.port, "/hold")
@@ -228,7 +228,7 @@ def test_ctrl_c_is_graceful(tmp_path: Path, gate: Gate) -> None:
         assert not server.count("gone: (?!stop)")
 
 
-def test_a_stop_signal_of_its_own_still_means_drain(tmp_path: Path, gate: Gate) -> None:
+def test_another_stop_signal_drains_as_well(tmp_path: Path, gate: Gate) -> None:
     write_version(tmp_path, 1, code=HOLD)
     with serving(tmp_path, "app:app", "--stop-signal", "INT", workers=2) as server:
         held = send_request(server.port, "/hold")
@@ -282,7 +282,7 @@ def test_winch_drains_the_workers_and_keeps_the_master(tmp_path: Path, back: int
         server.send(signal.SIGWINCH)
         server.wait_log("gone: scale", 2)
         assert server.workers() == []
-        # The sockets are still open: who asks now waits for the workers to come back.
+        # The sockets are still open, so a request waits until workers are back.
         waiting = send_request(server.port)
         server.send(back)
         assert read_response(waiting)[0] == 200
@@ -299,7 +299,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-def test_a_terminal_that_is_resized_drains_nobody(tmp_path: Path) -> None:
+def test_a_resized_terminal_drains_no_worker(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     ours, theirs = os.openpty()
     prefix = (sys.executable, "-c", ON_TERMINAL, str(theirs))
@@ -322,12 +322,12 @@ def test_a_drained_master_stops(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
-# Logs, and signals that are not ours.
+# Logs, and signals that the master does not handle.
 
 
 @pytest.fixture
 def logged(tmp_path: Path) -> Iterator[tuple[Server, Path]]:
-    """A server that logs into a file, with an app that fails when it is asked to."""
+    """A server that logs into a file, with an app that fails at /boom."""
     write_version(tmp_path, 1, code="def boom():\n    raise LookupError('boom')")
     log = tmp_path / "prefork.log"
     server = Server(
@@ -382,7 +382,7 @@ def test_a_log_that_cannot_be_reopened_goes_on_where_it_was(logged: tuple[Server
     assert server.wait_exit() == 0
 
 
-def test_a_log_on_a_full_disk_is_told_on_stderr_line_by_line(tmp_path: Path) -> None:
+def test_a_log_on_a_full_disk_goes_to_stderr_line_by_line(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--log-file", "/dev/full") as server:
         assert server.get()[0] == 200
@@ -391,12 +391,12 @@ def test_a_log_on_a_full_disk_is_told_on_stderr_line_by_line(tmp_path: Path) -> 
         assert not server.count("Traceback")
 
 
-def test_usr2_says_not_yet_and_breaks_nothing(tmp_path: Path) -> None:
+def test_usr2_is_answered_with_a_warning_only(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app") as server:
         before = [worker.pid for worker in server.workers()]
         server.send(signal.SIGUSR2)
-        server.wait_log("USR2: upgrading the master is not there yet")
+        server.wait_log("USR2: upgrading the master is not supported yet")
         assert server.get()[0] == 200
         assert [worker.pid for worker in server.workers()] == before
 
@@ -422,7 +422,7 @@ def test_a_signal_to_all_workers_at_once_kills_none(
         assert not server.count("gone: (?!stop)")
 
 
-def test_signals_to_the_whole_group_are_obeyed_once_and_kill_nobody(tmp_path: Path) -> None:
+def test_signals_to_the_whole_group_take_effect_once_and_kill_no_worker(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with (
         serving(tmp_path, "app:app", workers=2) as server,
@@ -431,7 +431,7 @@ def test_signals_to_the_whole_group_are_obeyed_once_and_kill_nobody(tmp_path: Pa
         server.send_group(signal.SIGUSR1)
         server.wait_log("reopened the logs")
         server.send_group(signal.SIGUSR2)
-        server.wait_log("not there yet")
+        server.wait_log("not supported yet")
         server.send_group(signal.SIGTTIN)
         server.wait_all_ready(3, 1)
         server.send_group(signal.SIGHUP)
@@ -446,10 +446,10 @@ def test_signals_to_the_whole_group_are_obeyed_once_and_kill_nobody(tmp_path: Pa
         assert not server.count("gone: (?!stop|reload|scale)")
 
 
-def test_a_signal_to_a_booting_worker_is_not_lost_and_kills_nobody(
+def test_a_signal_to_a_booting_worker_is_not_lost_and_kills_no_worker(
     tmp_path: Path, gate: Gate
 ) -> None:
-    """While the app loads its worker has no loop yet."""
+    """A worker that loads its app has no event loop yet."""
     write_version(tmp_path, 1, code='open("gate").read()')
     server = Server("-b", "127.0.0.1:0", "app:app", cwd=tmp_path)
     try:

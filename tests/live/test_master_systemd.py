@@ -1,4 +1,4 @@
-"""What a service manager is told and what it gives; and the addresses that we listen on."""
+"""The protocol with a service manager (notifications, sockets), and the listening addresses."""
 
 import os
 import re
@@ -27,7 +27,7 @@ def environment():
 
 
 class Manager:
-    """The other end of NOTIFY_SOCKET. ``said``: all messages so far."""
+    """A service manager: the other end of NOTIFY_SOCKET. ``said``: all messages so far."""
 
     def __init__(self, path: Path) -> None:
         self.said: list[str] = []
@@ -39,7 +39,7 @@ class Manager:
         self._socket.close()
 
     def listen(self, timeout: float = 0.0) -> bool:
-        """Take one message, if there is one."""
+        """Receive one message, if there is one."""
         self._socket.settimeout(timeout)
         try:
             self.said.append(self._socket.recv(4096).decode())
@@ -48,7 +48,7 @@ class Manager:
         return True
 
     def expect(self, pattern: str) -> str:
-        """The next message that matches, after the last that was expected."""
+        """Return the next message that matches, after the last expected one."""
         deadline = time.monotonic() + PATIENCE
         while True:
             while self._read < len(self.said):
@@ -59,7 +59,7 @@ class Manager:
                 raise AssertionError(f"{pattern!r} was not said: {self.said}")
 
     def has_said(self, pattern: str) -> bool:
-        """Whether it was said up to now."""
+        """Whether a message that matches has come so far."""
         while self.listen():
             pass
         return any(re.match(pattern, message) for message in self.said)
@@ -80,7 +80,7 @@ def told(tmp_path: Path) -> dict[str, str]:
 # Notifications.
 
 
-def test_ready_is_said_only_when_the_first_worker_is(
+def test_ready_is_sent_when_the_first_worker_is_ready(
     tmp_path: Path, manager: Manager, told: dict[str, str]
 ) -> None:
     gate = Gate(tmp_path / "gate")
@@ -101,7 +101,7 @@ def test_ready_is_said_only_when_the_first_worker_is(
         server.destroy()
 
 
-def test_ready_is_never_said_by_an_app_that_fails(
+def test_ready_is_never_sent_for_an_app_that_fails(
     tmp_path: Path, manager: Manager, told: dict[str, str]
 ) -> None:
     (tmp_path / "app.py").write_text("1 / 0\n")
@@ -173,7 +173,7 @@ def test_a_wrong_file_before_the_first_worker_is_ready_does_not_make_it_ready(
         server.destroy()
 
 
-def test_nothing_is_said_of_a_reload_that_a_stop_forbids(
+def test_no_reload_is_announced_after_a_stop(
     tmp_path: Path, manager: Manager, told: dict[str, str]
 ) -> None:
     gate = Gate(tmp_path / "gate")
@@ -192,7 +192,7 @@ def test_nothing_is_said_of_a_reload_that_a_stop_forbids(
         assert not manager.has_said("RELOADING")
 
 
-def test_the_watchdog_is_fed_twice_as_often_as_it_wants(
+def test_the_watchdog_is_fed_twice_as_often_as_required(
     tmp_path: Path, manager: Manager, told: dict[str, str]
 ) -> None:
     write_version(tmp_path, 1)
@@ -207,7 +207,7 @@ def test_the_watchdog_is_fed_twice_as_often_as_it_wants(
         assert server.stop() == 0
 
 
-def test_a_watchdog_that_is_meant_for_somebody_else_is_not_fed(
+def test_a_watchdog_of_another_process_is_not_fed(
     tmp_path: Path, manager: Manager, told: dict[str, str]
 ) -> None:
     write_version(tmp_path, 1)
@@ -220,7 +220,7 @@ def test_a_watchdog_that_is_meant_for_somebody_else_is_not_fed(
         assert not manager.has_said("WATCHDOG")
 
 
-def test_workers_do_not_inherit_the_line_to_the_service_manager(
+def test_workers_do_not_inherit_the_notify_socket_of_the_service_manager(
     tmp_path: Path, manager: Manager, told: dict[str, str]
 ) -> None:
     write_version(tmp_path, 1, code=ENVIRONMENT)
@@ -234,7 +234,7 @@ def test_workers_do_not_inherit_the_line_to_the_service_manager(
         assert b'"PREFORK_GENERATION": "1"' in body
 
 
-def test_a_service_manager_that_is_gone_harms_nobody(
+def test_the_service_goes_on_when_the_service_manager_is_gone(
     tmp_path: Path, manager: Manager, told: dict[str, str]
 ) -> None:
     write_version(tmp_path, 1)
@@ -246,7 +246,7 @@ def test_a_service_manager_that_is_gone_harms_nobody(
         assert server.stop() == 0
 
 
-def test_a_daemon_says_who_its_main_process_is(
+def test_a_daemon_announces_its_main_pid(
     tmp_path: Path, manager: Manager, told: dict[str, str]
 ) -> None:
     write_version(tmp_path, 1)
@@ -263,7 +263,7 @@ def test_a_daemon_says_who_its_main_process_is(
 
 # Socket activation.
 
-# What systemd does between fork and exec: the sockets at 3 and up, and our own pid told.
+# The work of systemd between fork and exec: sockets at 3 and up, and LISTEN_PID.
 ACTIVATE = """
 import fcntl, os, sys
 count = int(sys.argv[1])
@@ -278,7 +278,7 @@ os.execv(command[0], command)
 
 
 def activation(*sockets: socket.socket) -> list[str]:
-    """The prefix of a command that is to inherit the sockets."""
+    """Return the prefix of a command that is to inherit the sockets."""
     fds = [str(sock.fileno()) for sock in sockets]
     return [sys.executable, "-c", ACTIVATE, str(len(fds)), *fds]
 
@@ -301,7 +301,7 @@ def test_inherited_sockets_are_served_and_kept_over_a_reload(tmp_path: Path) -> 
         unix.bind(str(path))
         unix.listen()
         port = tcp.getsockname()[1]
-        # A request that came before the service did: that is what activation is for.
+        # A request before the service runs, which is the purpose of activation.
         early = send_request(port)
         server = Server(
             *("-w", "2", "app:app"),
@@ -327,12 +327,14 @@ def test_inherited_sockets_are_served_and_kept_over_a_reload(tmp_path: Path) -> 
         late.close()
 
 
-# One process more between the service manager and us: LISTEN_PID is not ours then.
+# A process between the service manager and prefork, so that LISTEN_PID is the pid of another.
 IN_BETWEEN = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:], close_fds=False))"
 
 
 @pytest.mark.parametrize("whose", ["ours", "our parent's"])
-def test_sockets_are_taken_only_when_they_are_meant_for_us(tmp_path: Path, whose: str) -> None:
+def test_sockets_are_taken_only_when_they_are_meant_for_this_process(
+    tmp_path: Path, whose: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as given:
         prefix = activation(given)
         if whose != "ours":
@@ -345,7 +347,7 @@ def test_sockets_are_taken_only_when_they_are_meant_for_us(tmp_path: Path, whose
     assert f"bind = {expected}" in ended.stdout.splitlines()
 
 
-# What we listen on.
+# Listening addresses.
 
 
 def test_a_unix_socket_gets_its_mode(tmp_path: Path) -> None:
@@ -377,7 +379,7 @@ def test_a_unix_socket_gets_its_owner(tmp_path: Path) -> None:
 
 
 def listening(server: Server) -> dict[str, int]:
-    """The TCP ports that the master listens on, by address."""
+    """Return the TCP ports that the master listens on, by address."""
     found = psutil.Process(server.pid).net_connections("tcp")
     return {c.laddr.ip: c.laddr.port for c in found if c.status == psutil.CONN_LISTEN}
 

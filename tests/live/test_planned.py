@@ -1,4 +1,4 @@
-"""Workers that are replaced because of their memory or by the clock lose no request."""
+"""Workers that are replaced because of memory or by the clock lose no request."""
 
 import json
 import os
@@ -15,9 +15,9 @@ import pytest
 from tests.live.harness import Server, command, serving, shared_folder, wait_for
 from tests.live.home import fetch, temporary_home
 from tests.live.load import client_load
+from tests.live.programs import needs_node, running_program, write_node
+from tests.live.reloads import assert_nothing_lost, reload
 from tests.live.sources import write_version
-from tests.live.test_master_reload import lost_nothing, reload
-from tests.live.test_programs import needs_node, running, write_node
 
 LEAKS = {
     "wsgi": """
@@ -51,7 +51,7 @@ def write_leak(folder: Path, interface: str) -> None:
 
 
 def never_two_heirs_at_once(server: Server) -> None:
-    """Each heir is ready, and its incumbent told to leave, before the next one is born."""
+    """Assert that each heir is ready and its incumbent stopped before the next heir is forked."""
     words = [
         m[1] for line in server.lines if (m := re.search(r"\) (ready|drains: recy|gone)", line))
     ]
@@ -78,13 +78,13 @@ def test_workers_that_grow_are_replaced_without_a_failure(
         clients.begin_phase("leaking")
         server.wait_log(RECYCLED, 6, patience=60)
         report = clients.stop()
-        lost_nothing(report)
+        assert_nothing_lost(report)
         never_two_heirs_at_once(server)
         assert server.count("ERROR") == 0
         assert server.stop() == 0
 
 
-def test_why_and_events_tell_who_was_recycled_and_for_what(tmp_path: Path) -> None:
+def test_why_and_events_name_recycled_workers_and_reasons(tmp_path: Path) -> None:
     with temporary_home(tmp_path) as home:
         source = HOLD + "def app(environ, start_response):\n    hold(150)\n    start_response"
         home.write("web.py", source + '("200 OK", [])\n    return [b"ok"]\n')
@@ -95,7 +95,7 @@ def test_why_and_events_tell_who_was_recycled_and_for_what(tmp_path: Path) -> No
         with ThreadPoolExecutor() as threads:
             first = threads.submit(next, events)
             ask = partial(home.client.ask, entry, "scale", workers="1")
-            wait_for(lambda: ask() and first.done(), "somebody listens")
+            wait_for(lambda: ask() and first.done(), "the events are followed")
         assert fetch(home.app()) == b"ok"
         kinds = []
         for event in events:
@@ -113,7 +113,7 @@ def test_why_and_events_tell_who_was_recycled_and_for_what(tmp_path: Path) -> No
         assert home.app()["generation"] == 1
 
 
-def test_one_that_cannot_be_replaced_serves_on_and_says_so_once(tmp_path: Path) -> None:
+def test_a_worn_worker_without_an_heir_serves_on_and_is_logged_once(tmp_path: Path) -> None:
     write_version(tmp_path, 1, code=HOLD + "def grow():\n    hold(150)\n    return b'grown'\n")
     with serving(tmp_path, "app:app", "--max-memory", "100m") as server:
         (tmp_path / "app.py").write_text("def (\n")
@@ -153,7 +153,7 @@ def main(listener):
 
 
 def test_without_the_right_to_see_pss_it_goes_by_rss(tmp_path: Path) -> None:
-    """As in a container: root, without the capability to look into processes of others."""
+    """Root in a container has no capability to read processes of other users."""
     if os.geteuid() != 0 or not shutil.which("setpriv"):
         pytest.skip("needs root and setpriv")
     with shared_folder() as folder:
@@ -168,8 +168,8 @@ def test_without_the_right_to_see_pss_it_goes_by_rss(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("measure", ["pss", "rss"])
-def test_what_is_shared_counts_in_part_or_in_full(tmp_path: Path, measure: str) -> None:
-    """A worker and its child share 60 MB, and each has some 25 of Python's, mostly shared."""
+def test_shared_memory_counts_in_part_or_in_full(tmp_path: Path, measure: str) -> None:
+    """A worker and its child share 60 MB; each has some 25 MB of Python, mostly shared."""
     code = HOLD + "hold(60)\nimport signal\nif not os.fork():\n    signal.pause()\n"
     write_version(tmp_path, 1, code=code + "def grow():\n    hold(100)\n    return b'grown'\n")
     options = ("--max-memory", "150m", "--max-memory-measure", measure)
@@ -182,7 +182,7 @@ def test_what_is_shared_counts_in_part_or_in_full(tmp_path: Path, measure: str) 
 
 
 def test_a_program_that_has_its_port_alone_cannot_be_replaced_and_serves_on(tmp_path: Path) -> None:
-    """As with a reload: two cannot have it."""
+    """Two processes cannot have the port, as in a reload."""
     (tmp_path / "own.py").write_text(
         """\
 import os, socket, time
@@ -193,7 +193,7 @@ time.sleep(1000)
 """
     )
     options = ("--max-memory", "100m", "--ready", "200ms")
-    with running(tmp_path, [sys.executable, "own.py"], *options) as server:
+    with running_program(tmp_path, [sys.executable, "own.py"], *options) as server:
         (worker,) = [int(m[1]) for m in [server.wait_log(r"pid (\d+), gen 1\) ready")]]
         server.wait_log(rf"pid {worker}, gen 1\) is worn .*serves on")
         server.wait_log("gone: boot failure .*: .*Address already in use|Address already in use")
@@ -211,18 +211,18 @@ def test_a_node_program_that_grows_is_replaced_under_load(tmp_path: Path) -> Non
         )
     options = ("-b", "127.0.0.1:0", "--ready", "200ms", "--max-memory", "100m")
     with (
-        running(tmp_path, ["node", "server.js"], *options, workers=2) as server,
+        running_program(tmp_path, ["node", "server.js"], *options, workers=2) as server,
         client_load(server.port, keep=8, fresh=8) as clients,
     ):
         clients.run_phase("quiet", 200)
         clients.begin_phase("leaking")
         server.wait_log(RECYCLED, 3, patience=60)
-        lost_nothing(clients.stop())
+        assert_nothing_lost(clients.stop())
         assert server.stop() == 0
 
 
 def test_by_the_clock_all_are_replaced_without_a_failure(tmp_path: Path) -> None:
-    """Seconds, because nobody wants to wait for a minute."""
+    """The expression has seconds, so that the test need not wait for a minute."""
     write_version(tmp_path, 1)
     with (
         serving(tmp_path, "app:app", "--cron", "*/3 * * * * *", workers=3) as server,
@@ -233,7 +233,7 @@ def test_by_the_clock_all_are_replaced_without_a_failure(tmp_path: Path) -> None
         server.wait_log(r"recycling 3 workers: --cron \*/3 \* \* \* \* \*", 2, patience=60)
         server.wait_log(r"gen 1\) gone: recycled: --cron \*/3", 6, patience=60)
         report = clients.stop()
-        lost_nothing(report)
+        assert_nothing_lost(report)
         never_two_heirs_at_once(server)
         assert server.count("gen 2") == 0
         assert server.stop() == 0
@@ -277,15 +277,15 @@ def test_a_reload_brings_a_limit_and_takes_it_away(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
-def test_a_wrong_time_is_told(tmp_path: Path) -> None:
+def test_a_wrong_cron_expression_is_reported(tmp_path: Path) -> None:
     done = command("--cron", "61 4 * * *", "app:app", cwd=tmp_path)
     assert done.returncode == 100
     assert "--cron" in done.stderr
     assert "of '61 4 * * *' cron says: bad minute" in done.stderr
 
 
-def test_a_roll_that_goes_on_is_not_disturbed(tmp_path: Path) -> None:
-    """Recycling waits for its end; who is new by then stays."""
+def test_cron_does_not_disturb_a_roll(tmp_path: Path) -> None:
+    """Recycling waits for the end of the roll, and then new workers stay."""
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", workers=2, env={"PREFORK_CRON": "* * * * * *"}) as server:
         server.wait_log("recycling 2 workers")

@@ -15,11 +15,11 @@ import psutil
 import pytest
 
 from prefork import Client
-from tests.live.harness import APPS, HOME, Server, command, shared_folder, wait_for
+from tests.live.harness import HOME, command, shared_folder, wait_for
 from tests.live.load import client_load
-from tests.live.test_master_reload import lost_nothing, reload
+from tests.live.programs import needs_node, running_program, write_node
+from tests.live.reloads import assert_nothing_lost, reload
 
-needs_node = pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
 needs_cc = pytest.mark.skipif(not shutil.which("gcc"), reason="there is no C compiler")
 
 C_SERVER = r"""
@@ -66,34 +66,8 @@ def say(what):
 """
 
 
-@contextmanager
-def running(
-    cwd: Path, program: Sequence[str], *options: str, workers: int = 1, ready: bool = True
-) -> Iterator[Server]:
-    """A server of this program, destroyed at the end with all that it began."""
-    server = Server("-w", str(workers), *options, "--", *program, cwd=cwd)
-    try:
-        yield server.ready(workers) if ready else server
-    finally:
-        try:
-            family = psutil.Process(server.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            family = []
-        server.destroy()
-        for process in family:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                pass
-
-
-def write_node(folder: Path, version: int) -> None:
-    source = (APPS / "server.js").read_text()
-    (folder / "server.js").write_text(source.replace("0001", f"{version:04d}"))
-
-
 def listed(name: str) -> dict[str, Any]:
-    """What the list tells about this app; its master has heard all that was said before."""
+    """Return the entry of this app in the list, after its master read all earlier messages."""
     (app,) = [app for app in Client(Path(HOME)).apps() if app["name"] == name]
     return app
 
@@ -103,7 +77,7 @@ def is_there(pid: int) -> bool:
 
 
 def pids(file: Path, count: int = 1) -> list[int]:
-    """Those that the programs wrote there, once they are so many."""
+    """Return the pids in a file, when there are ``count``."""
 
     def told() -> list[int]:
         return [int(word) for word in file.read_text().split()] if file.exists() else []
@@ -114,11 +88,12 @@ def pids(file: Path, count: int = 1) -> list[int]:
 
 @needs_node
 def test_ten_reloads_of_a_node_app_under_load_lose_no_request(tmp_path: Path) -> None:
-    """Clients that stay on their connections, and clients with a new one for each request."""
+    """There are clients that keep their connections, and clients with a new one for each
+    request."""
     write_node(tmp_path, 1)
     options = ("-b", "127.0.0.1:0", "--ready", "200ms")
     with (
-        running(tmp_path, ["node", "server.js"], *options, workers=2) as server,
+        running_program(tmp_path, ["node", "server.js"], *options, workers=2) as server,
         client_load(server.port, keep=16, fresh=16) as clients,
     ):
         clients.run_phase("quiet", 500)
@@ -129,17 +104,17 @@ def test_ten_reloads_of_a_node_app_under_load_lose_no_request(tmp_path: Path) ->
             clients.run_phase(f"reloaded {n}", 100)
             assert server.count("gone: (?!reload)") == 0
         report = clients.stop()
-        lost_nothing(report)
+        assert_nothing_lost(report)
         for n in range(2, 12):
             assert list(report.phase(f"reloaded {n}").versions) == [f"{n:04d}"]
         assert server.stop() == 0
 
 
 @needs_node
-def test_a_bad_deploy_of_a_node_app_is_refused_with_what_node_said(tmp_path: Path) -> None:
+def test_a_bad_deploy_of_a_node_app_is_refused_with_the_error_of_node(tmp_path: Path) -> None:
     write_node(tmp_path, 1)
     options = ("-b", "127.0.0.1:0", "-n", f"node-{os.getpid()}")
-    with running(tmp_path, ["node", "server.js"], *options) as server:
+    with running_program(tmp_path, ["node", "server.js"], *options) as server:
         name = f"node-{os.getpid()}"
         (tmp_path / "server.js").write_text("const x = ;\n")
         done = command("reload", name, cwd=tmp_path)
@@ -154,13 +129,13 @@ def test_a_bad_deploy_of_a_node_app_is_refused_with_what_node_said(tmp_path: Pat
 
 
 @needs_cc
-def test_a_compiled_program_finds_a_blocking_socket_and_says_that_it_is_ready(
+def test_a_compiled_program_gets_a_blocking_socket_and_reports_ready(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "server.c").write_text(C_SERVER)
     subprocess.run(["gcc", "-w", "-o", "server", "server.c"], cwd=tmp_path, check=True)
     options = ("-b", "127.0.0.1:0", "--ready", "notify", "-e", "MODE=blue")
-    with running(tmp_path, ["./server"], *options) as server:
+    with running_program(tmp_path, ["./server"], *options) as server:
         for _ in range(3):
             assert server.get() == (200, f"tcp-{server.port} 0 blue".encode())
         reload(server, 2)
@@ -169,7 +144,7 @@ def test_a_compiled_program_finds_a_blocking_socket_and_says_that_it_is_ready(
 
 
 def test_a_shell_script_is_supervised_without_a_socket(tmp_path: Path) -> None:
-    """Fork mode: so many of it, each replaced when it ends, all told by the stop signal."""
+    """As in PM2's fork mode: each program is replaced when it ends, and all get the stop signal."""
     script = tmp_path / "work.sh"
     script.write_text(
         "#!/bin/sh\n"
@@ -179,7 +154,7 @@ def test_a_shell_script_is_supervised_without_a_socket(tmp_path: Path) -> None:
         "while :; do sleep 1000 & wait; done\n"
     )
     script.chmod(0o755)
-    with running(tmp_path, ["./work.sh"], "--min-uptime", "50ms", workers=2) as server:
+    with running_program(tmp_path, ["./work.sh"], "--min-uptime", "50ms", workers=2) as server:
         assert "work: supervising ./work.sh, 2 workers" in server.log
         server.wait_log(r"^no sockets, 0 1 2 3 4 $", 2)  # 3 is NOTIFY_FD, 4 is that of ls
         first = pids(tmp_path / "pids", 2)[0]
@@ -200,7 +175,9 @@ def test_a_shell_script_is_supervised_without_a_socket(tmp_path: Path) -> None:
         ("exit 1", ["./file"], "cannot run ./file: it is not executable; see chmod \\+x"),
     ],
 )
-def test_what_cannot_be_run(tmp_path: Path, source: str, program: list[str], said: str) -> None:
+def test_a_program_that_cannot_be_run_is_reported(
+    tmp_path: Path, source: str, program: list[str], said: str
+) -> None:
     (tmp_path / "file").write_text(source)
     for word in ((), ("--check",)):
         done = command(*word, "--", *program, cwd=tmp_path)
@@ -209,7 +186,7 @@ def test_what_cannot_be_run(tmp_path: Path, source: str, program: list[str], sai
         assert "ended before it was ready" not in done.stderr
 
 
-def test_what_is_no_program(tmp_path: Path) -> None:
+def test_options_that_fit_no_program_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"\1\2\3")
     (tmp_path / "file").chmod(0o755)
     done = command("--", "./file", cwd=tmp_path)
@@ -234,21 +211,21 @@ def test_wrong_words(tmp_path: Path, words: list[str], said: str) -> None:
     assert said in done.stderr
 
 
-def test_a_shell_says_that_it_is_ready(tmp_path: Path) -> None:
-    """On the descriptor behind the shared sockets, without a program that could send a datagram."""
+def test_a_shell_reports_ready_on_a_descriptor(tmp_path: Path) -> None:
+    """It writes to the descriptor behind the shared sockets, because it can send no datagram."""
     words = (
         "read line < gate; echo READY=1 >&$NOTIFY_FD; echo said on $NOTIFY_FD >&2; read line < gate"
     )
     os.mkfifo(tmp_path / "gate")
     options = ("--bind", "127.0.0.1:0", "--ready", "notify", "--kill-timeout", "1s")
-    with running(tmp_path, ["sh", "-c", words], *options, ready=False) as server:
+    with running_program(tmp_path, ["sh", "-c", words], *options, ready=False) as server:
         (tmp_path / "gate").write_text("go\n")
         server.wait_log("^said on 4$")
         server.ready(1)
 
 
 def test_notify_ready_status_stopping_and_watchdog(tmp_path: Path) -> None:
-    """Only its own processes are heard. A program that beat and stops beating hangs."""
+    """Only messages of its own processes count. A program that stops its heartbeat hangs."""
     (tmp_path / "job.py").write_text(
         f"{NOTIFY}"
         "print(os.environ['NOTIFY_SOCKET'], flush=True, file=sys.stderr)\n"
@@ -266,7 +243,7 @@ def test_notify_ready_status_stopping_and_watchdog(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "gate")
     name = f"job-{os.getpid()}"
     options = ("--ready", "notify", "-n", name, "--timeout", "300ms", "--kill-timeout", "700ms")
-    with running(tmp_path, ["python3", "job.py"], *options, ready=False) as server:
+    with running_program(tmp_path, ["python3", "job.py"], *options, ready=False) as server:
         address = server.wait_log("^(@.*)$")[1]
         stranger = f"{NOTIFY}os.environ['NOTIFY_SOCKET'] = {address!r}\nsay('READY=1')\n"
         script = f"{stranger}print('said', flush=True)\ninput()"
@@ -289,8 +266,8 @@ def test_notify_ready_status_stopping_and_watchdog(tmp_path: Path) -> None:
         server.wait_log(r"gone: hang")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can run it as somebody else")
-def test_a_program_runs_as_who_and_where_it_is_told() -> None:
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can run it as another user")
+def test_a_program_runs_with_the_configured_user_and_folder() -> None:
     with shared_folder() as folder:
         (folder / "below").mkdir()
         (folder / "job.py").write_text(
@@ -302,15 +279,15 @@ def test_a_program_runs_as_who_and_where_it_is_told() -> None:
             "time.sleep(1000)\n"
         )
         options = ("-u", "nobody", "--chdir", "below", "-e", "WORD=blue", "--ready", "notify")
-        with running(folder, ["python3", "../job.py"], *options) as server:
-            nobody = pwd.getpwnam("nobody").pw_uid
+        with running_program(folder, ["python3", "../job.py"], *options) as server:
+            user = pwd.getpwnam("nobody").pw_uid
             ignored = r"\[<Signals.SIGPIPE: 13>, <Signals.SIGXFSZ: 25>\]"  # by Python itself
-            server.wait_log(rf"^{nobody} {folder}/below blue set\(\) {ignored}$")
+            server.wait_log(rf"^{user} {folder}/below blue set\(\) {ignored}$")
             assert server.stop() == 0
 
 
 def test_ready_when_it_listens_by_itself(tmp_path: Path) -> None:
-    """An heir that cannot have the port is not taken for ready because its incumbent answers."""
+    """An heir without the port is not taken for ready although its incumbent answers there."""
     (tmp_path / "own.py").write_text(
         "import socket, time\n"
         "time.sleep(0.3)\n"
@@ -320,7 +297,7 @@ def test_ready_when_it_listens_by_itself(tmp_path: Path) -> None:
     )
     with socket_that_is_free() as port:
         (tmp_path / "port").write_text(str(port))
-    with running(tmp_path, ["python3", "own.py"], "--ready", f"connect:{port}") as server:
+    with running_program(tmp_path, ["python3", "own.py"], "--ready", f"connect:{port}") as server:
         server.send(signal.SIGHUP)
         server.wait_log(r"reload failed, gen 1 serves on: worker 0: python3 own\.py ended before")
         assert server.count(r"worker 0 .* ready in") == 1, server.log
@@ -333,17 +310,18 @@ def socket_that_is_free() -> Iterator[int]:
         yield sock.getsockname()[1]
 
 
-def test_a_crash_loop_waits_longer_each_time_and_tells_why(tmp_path: Path) -> None:
+def test_a_crash_loop_waits_longer_each_time_and_logs_the_reason(tmp_path: Path) -> None:
     options = ("--min-uptime", "1ms", "--max-restarts", "2")
     program = ["sh", "-c", "echo no such table >&2; sleep 0.1; exit 3"]
-    with running(tmp_path, program, *options) as server:
+    with running_program(tmp_path, program, *options) as server:
         assert server.wait_exit() == 3
         assert server.count(r"gone: .* \(exit code 3\)") == 3
         assert server.count("^no such table$") == 3
 
 
 def test_nothing_outlives_its_program(tmp_path: Path) -> None:
-    """Of the group, of another group, and one that left the session; all deaf."""
+    """A process of the group, one of another group, and one that left the session; all ignore
+    TERM."""
     script = (
         "trap '' TERM INT; echo $$ >> pids\n"
         "(echo $(exec sh -c 'echo $PPID') >> pids; sleep 1000) &\n"
@@ -354,7 +332,7 @@ def test_nothing_outlives_its_program(tmp_path: Path) -> None:
         "while :; do wait; sleep 0.1; done\n"
     )
     options = ("--stop-signal", "INT", "--kill-timeout", "300ms", "--min-uptime", "10ms")
-    with running(tmp_path, ["bash", "-c", script], *options) as server:
+    with running_program(tmp_path, ["bash", "-c", script], *options) as server:
         family = pids(tmp_path / "pids", 4)
         assert all(map(is_there, family))
         assert server.stop() == 0
@@ -362,7 +340,8 @@ def test_nothing_outlives_its_program(tmp_path: Path) -> None:
 
 
 def guards_of(family: Sequence[psutil.Process]) -> list[int]:
-    """Those of them that are guards; who was killed may be there still, without a command line."""
+    """Return those processes that are guards. A killed one may still be there without command
+    line."""
     found = []
     for each in family:
         with suppress(psutil.Error):
@@ -371,8 +350,8 @@ def guards_of(family: Sequence[psutil.Process]) -> list[int]:
     return found
 
 
-def test_programs_of_a_killed_master_are_told_to_stop_and_nothing_is_left(tmp_path: Path) -> None:
-    """Neither a child of theirs that is deaf, nor the guard that saw to it."""
+def test_programs_of_a_killed_master_are_stopped_and_nothing_is_left(tmp_path: Path) -> None:
+    """Neither a child that ignores the stop signal is left, nor the guard."""
     script = (
         "trap 'echo told > told; exit 0' TERM\n"
         "sh -c 'trap \"\" TERM; echo $$ >> pids; sleep 1000' &\n"
@@ -380,7 +359,7 @@ def test_programs_of_a_killed_master_are_told_to_stop_and_nothing_is_left(tmp_pa
         "while :; do sleep 0.1; done\n"
     )
     options = ("--min-uptime", "10ms", "--kill-timeout", "300ms")
-    with running(tmp_path, ["sh", "-c", script], *options) as server:
+    with running_program(tmp_path, ["sh", "-c", script], *options) as server:
         pids(tmp_path / "pids", 2)
         family = psutil.Process(server.pid).children(recursive=True)
         guards = guards_of(family)

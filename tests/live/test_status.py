@@ -132,7 +132,7 @@ def test_a_killed_status_server_is_replaced_on_the_same_socket(folder: Path) -> 
         for count in (1, 2):
             old = status_server_process(server)
             old.kill()
-            server.wait_log(r"the status server died \(SIGKILL\); here is another", count)
+            server.wait_log(r"the status server died \(SIGKILL\); a new one is started", count)
             assert fetch(server, "/livez")[0] == 200
             assert status_server_process(server).pid != old.pid
         assert server.stop() == 0
@@ -292,7 +292,10 @@ def test_a_log_that_is_readable_without_a_token_is_warned_about(folder: Path) ->
     words = ["--status", "0.0.0.0:0", "-b", "127.0.0.1:0"]
     for more, warnings in (([], 1), (["--status-token", "file:token"], 0)):
         with serving(folder, "web:app", *words, *more) as server:
-            assert server.count("WARNING status: whoever reaches 0.0.0.0 reads the log") == warnings
+            assert (
+                server.count("WARNING status: every client that reaches 0.0.0.0 can read")
+                == warnings
+            )
 
 
 # Settings.
@@ -343,7 +346,7 @@ def test_without_a_registry_the_response_says_what_is_missing(folder: Path) -> N
     ("code", "complaint", "options"),
     [
         (111, "cannot listen on 127.0.0.1:{taken}: the port is in use", ["127.0.0.1:{taken}"]),
-        (100, "TLS is not spoken there", ["https://127.0.0.1:0"]),
+        (100, "TLS is not supported there", ["https://127.0.0.1:0"]),
         (100, "--status = 'nonsense:' is wrong: expected a port", ["nonsense:"]),
         (100, "no variable NOT_THERE", ["127.0.0.1:0", "--status-token", "env:NOT_THERE"]),
         (100, "cannot read .*nowhere", ["127.0.0.1:0", "--status-token", "file:nowhere"]),

@@ -1,4 +1,4 @@
-"""Files that change bring a reload, and only those that count."""
+"""Changed files bring a reload, except ignored ones."""
 
 import os
 import re
@@ -17,13 +17,13 @@ from tests.live.harness import Server, command, serving, wait_for
 from tests.live.held import Gate
 from tests.live.home import fetch, temporary_home
 from tests.live.load import client_load
+from tests.live.programs import running_program
+from tests.live.reloads import assert_nothing_lost
 from tests.live.sources import write_version
-from tests.live.test_master_reload import lost_nothing
-from tests.live.test_programs import running
 
 
 def watcher(server: Server, count: int = 1) -> psutil.Process:
-    """It, once it watches; ``count``: for so many times."""
+    """Return the watcher, when it has logged ``count`` times that it watches."""
     server.wait_log("INFO watching /", count)
     children = psutil.Process(server.pid).children()
     (found,) = [child for child in children if "watcher" in " ".join(child.cmdline())]
@@ -46,7 +46,7 @@ def test_new_code_under_load_loses_no_request(tmp_path: Path, interface: str) ->
             server.wait_log(rf"gen {n - 1}\) gone: reload", 2)
             clients.run_phase(f"changed {n}", 100)
         report = clients.stop()
-        lost_nothing(report)
+        assert_nothing_lost(report)
         for n in range(2, 6):
             assert list(report.phase(f"changed {n}").versions) == [f"{n:04d}"]
         assert server.count(r"1 file changed \(app.py\); reloading") == 4
@@ -67,7 +67,7 @@ def test_a_bad_deploy_keeps_the_old_code_and_the_next_change_tries_again(tmp_pat
         assert server.get()[1].startswith(b"0003 ")
 
 
-def test_changes_during_a_roll_make_one_more(tmp_path: Path) -> None:
+def test_changes_during_a_roll_cause_one_more(tmp_path: Path) -> None:
     gate = Gate(tmp_path / "gate")
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--watch") as server:
@@ -87,8 +87,8 @@ def test_changes_during_a_roll_make_one_more(tmp_path: Path) -> None:
         assert server.count("reloading to gen") == 3
 
 
-def test_what_does_not_count(tmp_path: Path) -> None:
-    """The app prints into the watched folder, too, and its master is at home there."""
+def test_ignored_files_bring_no_reload(tmp_path: Path) -> None:
+    """The output of the app and the registry are in the watched folder, too."""
     write_version(tmp_path, 1, code="print('hello')")
     options = ("--watch", "--log-dir", ".", "--access-log", "access.txt", "--watch-ignore", "data")
     more = ("--watch-ignore", "static/*.map", "--pid-file", "here")
@@ -166,7 +166,7 @@ def test_a_replaced_release_is_noticed_while_ignored_files_change(tmp_path: Path
         assert server.get()[1].startswith(b"0002 ")
 
 
-def test_a_change_is_told_while_ignored_files_change(tmp_path: Path) -> None:
+def test_a_change_is_logged_while_ignored_files_change(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with (
         serving(tmp_path, "app:app", "--watch") as server,
@@ -179,7 +179,7 @@ def test_a_change_is_told_while_ignored_files_change(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("writer", ["worker", "master"])
 def test_output_redirected_into_the_folder_is_no_change(tmp_path: Path, writer: str) -> None:
-    """Each reload prints, so a file that counted would bring the next reload."""
+    """Each reload prints, so an output file that counted would bring the next reload."""
     code = "print('hello', flush=True)" if writer == "worker" else ""
     options = ("--watch", *(() if writer == "worker" else ("--log-file", "-")))
     write_version(tmp_path, 1, code=code)
@@ -206,7 +206,8 @@ def wait_in(file: Path, pattern: str) -> None:
 
 @contextmanager
 def written_all_the_time(path: Path) -> Iterator[None]:
-    """Another process appends to a file, opening it anew each time, until the end of the block."""
+    """Let another process append to a file, opening it anew each time, until the end of the
+    block."""
     source = (
         "import sys, time\n"
         "while True:\n"
@@ -237,7 +238,7 @@ def test_a_watcher_that_dies_has_a_successor_and_none_outlives_the_master(tmp_pa
         wait_for(server.is_gone, "nothing is left")
 
 
-def test_a_reload_begins_and_ends_watching(tmp_path: Path) -> None:
+def test_a_reload_starts_and_ends_watching(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     file = tmp_path / "prefork.toml"
     file.write_text("")
@@ -261,14 +262,16 @@ def test_a_reload_begins_and_ends_watching(tmp_path: Path) -> None:
         (("--watch-path", "/"), "watch: all of / is too much"),
     ],
 )
-def test_what_cannot_be_watched(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+def test_paths_that_cannot_be_watched_are_refused(
+    tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
     write_version(tmp_path, 1)
     done = command("--watch", *options, "-b", "127.0.0.1:0", "app:app", cwd=tmp_path)
     assert done.returncode == 100
     assert said in done.stderr
 
 
-def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
+def test_without_the_extra_the_error_names_the_package(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     source = (
         "import sys; sys.modules['watchfiles'] = None; from prefork.cli.command import main; "
@@ -283,8 +286,8 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
         server.destroy()
 
 
-def test_an_app_in_the_background_from_a_file(tmp_path: Path) -> None:
-    """As a daemon it must not hold what the starter waits for; its log is beside the code."""
+def test_an_app_from_a_file_is_watched_in_the_background(tmp_path: Path) -> None:
+    """The watcher of a daemon must not keep the starter waiting; its log is beside the code."""
     with temporary_home(tmp_path) as home:
         home.write(
             "shop.toml",
@@ -305,7 +308,9 @@ def test_an_app_in_the_background_from_a_file(tmp_path: Path) -> None:
 def test_a_program_is_rolled_when_its_source_changes(tmp_path: Path) -> None:
     script = tmp_path / "work.sh"
     script.write_text("while :; do sleep 1000 & wait; done # 1\n")
-    with running(tmp_path, ["sh", "work.sh"], "--watch", "--ready", "100ms", workers=2) as server:
+    with running_program(
+        tmp_path, ["sh", "work.sh"], "--watch", "--ready", "100ms", workers=2
+    ) as server:
         watcher(server)
         script.write_text("while :; do sleep 1000 & wait; done # 2\n")
         server.wait_log("reloaded to gen 2")

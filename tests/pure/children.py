@@ -1,4 +1,4 @@
-"""Children of the test itself, and a process that may open nothing more."""
+"""Helpers: child processes of the test itself, and a process without free descriptors."""
 
 import atexit
 import os
@@ -10,11 +10,11 @@ import pytest
 
 from prefork.unix.process import Child, fork
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 
 
 def fork_child(life: Callable[[], int]) -> Child:
-    """A child that runs ``life`` and nothing that the test runner wants to do at its own exit."""
+    """Fork a child that runs ``life`` without the exit handlers of the test runner."""
 
     def alone() -> int:
         atexit._clear()
@@ -25,7 +25,7 @@ def fork_child(life: Callable[[], int]) -> Child:
 
 @contextmanager
 def no_free_descriptors() -> Iterator[None]:
-    """Every new descriptor is refused (EMFILE)."""
+    """Make the kernel refuse every new descriptor (EMFILE) in this block."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest_free = os.dup(0)
     os.close(lowest_free)

@@ -90,7 +90,8 @@ def check_app(config: Config, start_dir: str) -> str:
     if death.code != 0 or not report:
         cause = death.signal or f"exit code {death.code}"
         raise AppError(report or f"loading the app ended the process: {cause}")
-    return f"{describe_target(config)}: {report}, {pluralize(pool_policy.first, 'worker')}"
+    workers = pluralize(pool_policy.initial_workers, "worker")
+    return f"{describe_target(config)}: {report}, {workers}"
 
 
 def _wait_or_kill(child: Child, policy: Policy) -> bool:

@@ -1,4 +1,4 @@
-"""Auxiliary processes: heard, buried and replaced, each for itself."""
+"""Auxiliary processes: read, reaped and replaced."""
 
 import atexit
 import gc
@@ -17,7 +17,7 @@ from tests.pure.children import no_free_descriptors
 
 
 class Owner:
-    """Of processes that run ``live(line)``; it notes what it is told."""
+    """The owner of processes that run ``live(line)``; it collects their messages and deaths."""
 
     def __init__(self, live: Callable[[DescriptorChannel], int]) -> None:
         self._live = live
@@ -30,14 +30,14 @@ class Owner:
     def _hear(self, line: DescriptorChannel) -> None:
         self.told += [message.decode() for message, _ in line.receive() if message]
 
-    def bear(self) -> None:
-        ours, its = open_channel_pair()
+    def spawn(self) -> None:
+        ours, theirs = open_channel_pair()
 
         def live() -> int:
             atexit._clear()
-            return self._live(its)
+            return self._live(theirs)
 
-        self.process.bear(ours, its, live)
+        self.process.spawn(ours, theirs, live)
 
     def wait_told(self, text: str) -> None:
         while text not in self.told:
@@ -49,8 +49,8 @@ class Owner:
 
 @pytest.fixture
 def owner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Owner]:
-    """Of processes that say "here", and wait to be killed; all of them die young."""
-    monkeypatch.setattr(auxiliary, "SOON", 3600.0)
+    """The owner of processes that send "here" and wait to be killed; all of them die young."""
+    monkeypatch.setattr(auxiliary, "MIN_LIFETIME", 3600.0)
 
     def live(line: DescriptorChannel) -> int:
         line.send(b"here")
@@ -60,16 +60,16 @@ def owner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Owner]:
     yield owner
     if owner.process:
         owner.process.kill()
-        owner.process.let_go().reap()
+        owner.process.detach().reap()
 
 
-def test_its_last_words_are_heard_before_its_death() -> None:
+def test_last_messages_are_read_before_the_death() -> None:
     def live(line: DescriptorChannel) -> int:
         line.send(b"trouble")
         return 3
 
     owner = Owner(live)
-    owner.bear()
+    owner.spawn()
     assert owner.process._child is not None
     assert owner.process._child.wait_for_exit(60)
     heard, died = owner.waiter.wait(60.0)
@@ -80,10 +80,10 @@ def test_its_last_words_are_heard_before_its_death() -> None:
     assert owner.process.channel is None
 
 
-def test_who_dies_young_again_and_again_makes_a_longer_pause(owner: Owner) -> None:
+def test_each_death_of_a_young_process_lengthens_the_pause(owner: Owner) -> None:
     pauses = []
     for _ in range(4):
-        owner.process.settle(owner.bear)
+        owner.process.ensure_running(owner.spawn)
         owner.process.kill()
         owner.told.clear()
         owner.wait_told("the sampler died (SIGKILL)")
@@ -91,36 +91,36 @@ def test_who_dies_young_again_and_again_makes_a_longer_pause(owner: Owner) -> No
     assert pauses == [0.1, 0.2, 0.3, 0.3]
 
 
-def test_its_own_rest_makes_nobody_older() -> None:
+def test_the_pause_in_the_process_does_not_count_as_lifetime() -> None:
     def live(_line: DescriptorChannel) -> int:
-        owner.process.rest()
+        owner.process.sleep_pause()
         return 3
 
     owner = Owner(live)
     owner.process._pause = 1.2
-    owner.bear()
+    owner.spawn()
     owner.wait_told("the sampler died (exit code 3)")
     assert owner.process._pause > 0
     owner.waiter.close_copy()
 
 
-def test_the_pause_passes_in_the_master_if_it_says_so(owner: Owner) -> None:
+def test_the_pause_may_pass_in_the_master(owner: Owner) -> None:
     owner.process.lengthen_pause()
     before = monotonic()
-    owner.process.put_off()
-    assert owner.process.due >= before + 0.1
-    owner.process.due = float("inf")
-    owner.process.settle(owner.bear)
+    owner.process.delay_next()
+    assert owner.process.due_at >= before + 0.1
+    owner.process.due_at = float("inf")
+    owner.process.ensure_running(owner.spawn)
     assert not owner.process
-    owner.process.forget_pause()
-    owner.process.settle(owner.bear)
+    owner.process.reset_pause()
+    owner.process.ensure_running(owner.spawn)
     assert owner.process
 
 
 def test_the_masters_signals_do_not_end_it(owner: Owner) -> None:
-    owner.bear()
+    owner.spawn()
     owner.wait_told("here")
-    child = owner.process.let_go()
+    child = owner.process.detach()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         child.send_signal(signum)
     child.send_signal(signal.SIGKILL)
@@ -128,15 +128,15 @@ def test_the_masters_signals_do_not_end_it(owner: Owner) -> None:
 
 
 def test_a_death_that_was_seen_before_a_succession_is_not_the_successors(owner: Owner) -> None:
-    owner.bear()
+    owner.spawn()
     owner.wait_told("here")
     owner.process.kill()
     assert owner.process._child is not None
     assert owner.process._child.wait_for_exit(60)
     seen = list(owner.waiter.wait(60.0))
     assert len(seen) == 2, "its channel and its pidfd"
-    owner.process.let_go().reap()
-    owner.bear()
+    owner.process.detach().reap()
+    owner.spawn()
     for react in seen:
         react()
     owner.told.clear()
@@ -144,19 +144,19 @@ def test_a_death_that_was_seen_before_a_succession_is_not_the_successors(owner: 
     assert owner.told == ["here"]
 
 
-def test_what_the_machine_does_not_allow_is_tried_again_but_not_at_once(owner: Owner) -> None:
+def test_a_fork_that_the_machine_refuses_is_tried_again_later(owner: Owner) -> None:
     with no_free_descriptors():
-        owner.process.settle(owner.bear)
+        owner.process.ensure_running(owner.spawn)
     (why,) = owner.told
     assert why.startswith("cannot open a socket pair")
-    owner.process.settle(owner.bear)
+    owner.process.ensure_running(owner.spawn)
     assert not owner.process
 
 
 def test_no_descriptor_is_left_in_the_master(owner: Owner) -> None:
-    gc.collect()  # what earlier tests left open is not counted
+    gc.collect()  # so that descriptors of earlier tests are not counted
     before = os.listdir("/proc/self/fd")
-    owner.bear()
+    owner.spawn()
     owner.wait_told("here")
     assert len(os.listdir("/proc/self/fd")) == len(before) + 2
     owner.process.kill()
@@ -172,7 +172,9 @@ def test_no_descriptor_is_left_in_the_master(owner: Owner) -> None:
         ([b"x" * 5000], "ValueError: a message of more than 4096 bytes"),
     ],
 )
-def test_what_raises_in_the_master_ends_its_sender(messages: list[bytes], why: str) -> None:
+def test_a_message_that_raises_in_the_master_ends_its_sender(
+    messages: list[bytes], why: str
+) -> None:
     def live(line: DescriptorChannel) -> int:
         line._end.setblocking(True)
         for message in messages * 100:
@@ -186,25 +188,25 @@ def test_what_raises_in_the_master_ends_its_sender(messages: list[bytes], why: s
             raise ValueError(message.decode())
 
     owner = Owner(live)
-    owner.process._hear = hear
-    owner.bear()
-    owner.wait_told(f"the sampler made no sense, and was killed ({why})")
+    owner.process._read_message = hear
+    owner.spawn()
+    owner.wait_told(f"the sampler sent an invalid message and was killed ({why})")
     assert len(owner.told) == 1, "it is told once"
     assert not owner.process
 
 
-def test_one_that_closed_its_channel_and_lives_on_is_killed() -> None:
+def test_a_process_that_closed_its_channel_and_lives_on_is_killed() -> None:
     def live(line: DescriptorChannel) -> int:
         line.close()
         return signal.pause() or 0  # type: ignore[func-returns-value]
 
     owner = Owner(live)
-    owner.bear()
+    owner.spawn()
 
     def hear(line: DescriptorChannel) -> None:
         for message, _ in line.receive():
             if not message:
                 raise EOFError
 
-    owner.process._hear = hear
+    owner.process._read_message = hear
     owner.wait_told("the sampler died (SIGKILL)")

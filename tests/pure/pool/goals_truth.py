@@ -1,15 +1,15 @@
-"""Whether a verdict about a goal is true, judged by the pool and by what it announced since."""
+"""Check that the verdict of a goal is true, by the state of the pool and its events since then."""
 
 from collections import Counter
 from collections.abc import Sequence
 
 from prefork.pool import Pool, orders
-from prefork.pool.goals import MOST_FAILURES, Failed, Goal, Reached, ReloadGoal, ScaleGoal, StopGoal
-from prefork.pool.workers import FRESH, State
+from prefork.pool.goals import MAX_FAILURES, Failed, Goal, Reached, ReloadGoal, ScaleGoal, StopGoal
+from prefork.pool.workers import STARTING_STATES, WorkerState
 
 
 def assert_true(pool: Pool, goal: Goal, verdict: object, since: Sequence[orders.Event]) -> None:
-    """``since``: all happenings from the begin of the goal on."""
+    """Assert that the verdict is true. ``since``: all events from the beginning of the goal on."""
     if isinstance(verdict, Failed):
         assert verdict.fault in (100, 101, 102, 111)
         assert_failed(pool, goal, verdict.reason, since)
@@ -17,14 +17,14 @@ def assert_true(pool: Pool, goal: Goal, verdict: object, since: Sequence[orders.
     assert isinstance(verdict, Reached)
     values = verdict.values
     if isinstance(goal, StopGoal):
-        assert pool.stopping
+        assert pool.is_stopping
         assert not len(pool.workers)
     elif "ended" in values:
-        assert pool.stopping
+        assert pool.is_stopping
     elif isinstance(goal, ReloadGoal):
         done = [h.generation for h in since if isinstance(h, orders.RollDone)]
         assert values["generation"] in done
-        assert values["generation"] >= values["asked"] == goal._asked
+        assert values["generation"] >= values["asked"] == goal._requested
     elif "instead" in values:
         assert values["workers"] == pool.target != values["asked"]
     else:
@@ -32,14 +32,16 @@ def assert_true(pool: Pool, goal: Goal, verdict: object, since: Sequence[orders.
         if isinstance(goal, ScaleGoal):
             assert pool.target == values["workers"] == values["asked"]
         else:
-            leaving = [w for w in pool.workers if w.state not in FRESH | {State.READY}]
+            leaving = [
+                w for w in pool.workers if w.state not in STARTING_STATES | {WorkerState.READY}
+            ]
             assert all(w.cause is orders.Cause.RECYCLE for w in leaving)
 
 
 def assert_all_serve(pool: Pool) -> None:
     serving = {w.slot for w in pool.workers.ready()}
     for slot in range(pool.target):
-        assert slot in serving or pool.workers.budget(slot).closed
+        assert slot in serving or pool.workers.budget(slot).is_closed
     assert all(w.slot < pool.target for w in pool.workers if w.cause is not orders.Cause.RECYCLE)
 
 
@@ -54,15 +56,15 @@ def assert_failed(pool: Pool, goal: Goal, reason: str, since: Sequence[orders.Ev
         failed = [h for h in since if isinstance(h, orders.RollFailed)]
         assert any(h.reason in reason for h in failed)
         if isinstance(goal, ReloadGoal):
-            assert any(h.kept < goal._asked for h in failed)
+            assert any(h.kept < goal._requested for h in failed)
     elif "goes on trying" in reason:
         gone = [h for h in since if isinstance(h, orders.WorkerGone)]
         times = Counter(h.slot for h in gone if h.retry_in is not None)
         most = pool.plan.policy.max_restarts
-        limit = MOST_FAILURES if most is None else min(MOST_FAILURES, most + 1)
+        limit = MAX_FAILURES if most is None else min(MAX_FAILURES, most + 1)
         reload, wanted = isinstance(goal, ReloadGoal), pool.plan.generation
         serving = {w.slot for w in pool.workers.ready() if not reload or w.generation == wanted}
         assert any(times[slot] >= limit for slot in set(range(pool.target)) - serving)
     else:
         assert "was killed, and the kernel" in reason, reason
-        assert any(w.lingers for w in pool.workers)
+        assert any(w.is_lingering for w in pool.workers)

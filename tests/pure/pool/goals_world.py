@@ -1,4 +1,4 @@
-"""A small world for goals: a pool in each of its states, the verbs, and the fates of workers."""
+"""A small simulated world for goals: states of a pool, verbs, and fates of workers."""
 
 from collections.abc import Callable
 from random import Random
@@ -8,11 +8,14 @@ from prefork.pool.goals import Failed, Goal, Reached, ReloadGoal, ScaleGoal, Sta
 from tests.pure.pool.goals_truth import assert_true
 
 LONGEST = 3600.0
-"""Simulated seconds in which each goal has ended, also where every step takes its longest."""
+"""Simulated seconds within which each goal ends, also if every step takes its longest time."""
 
 
 class World:
-    """A pool, the processes that it asked for, and a client that waits for a goal."""
+    """A pool, its simulated processes, and a client that waits for a goal.
+
+    ``fate``: the behaviour of all processes, one of ``FATES``.
+    """
 
     def __init__(self, fate: str = "healthy", **policy: object) -> None:
         self.fate = fate
@@ -21,7 +24,7 @@ class World:
         self.pool = Pool(self.policy, Random(1))
         self.newest = 1
         self.living: dict[int, str] = {}
-        """What each process does next: boot, serve, leave, die."""
+        """The next step of each process: boot, serve, leave or die."""
         self.goal: Goal | None = None
         self.since: list[orders.Event] = []
         self.exited = False
@@ -47,10 +50,10 @@ class World:
                 self.living[worker] = "leave"
             case orders.Kill(worker) if worker in self.living:
                 self.living[worker] = "die"
-            case orders.Announce(happening):
-                self.since.append(happening)
+            case orders.Announce(event):
+                self.since.append(event)
                 if self.goal is not None:
-                    self.goal.hear(happening)
+                    self.goal.observe(event)
             case orders.Exit():
                 self.exited = True
         return []
@@ -68,7 +71,7 @@ class World:
     # Steps of the world.
 
     def step(self, only: Callable[[int], bool] = lambda worker: True) -> bool:
-        """Every process does what is next for it; False: none had anything to do."""
+        """Let every process do its next step; return whether any did one."""
         acted = False
         for worker in list(self.living):
             if worker in self.living and only(worker):
@@ -101,7 +104,7 @@ class World:
         return True
 
     def verdict(self) -> Reached | Failed:
-        """When it comes, within LONGEST."""
+        """Step until the goal has a verdict, within LONGEST, and return the verdict."""
         assert self.goal is not None
         until = self.now + LONGEST
         for _ in range(5000):
@@ -122,12 +125,12 @@ class World:
 
 
 def served(world: World) -> None:
-    """Every slot, by the newest generation."""
+    """Step until every slot is served by the newest generation."""
     while world.step():
         pass
 
 
-# The states in which a verb may find the pool.
+# The states that the pool may be in when a verb comes.
 
 
 def starting(world: World) -> None:
@@ -239,7 +242,7 @@ STATES = [
 ]
 
 
-# The verbs, and how each begins its goal, as master/control_server.py does.
+# The verbs. Each begins its goal as master/control_server.py does.
 
 
 def settle(world: World) -> None:

@@ -1,8 +1,8 @@
-"""A simulated service for the scaler: workers, a queue, some cores, and clients that come by plan.
+"""A simulated service for the scaler: workers, a queue, cores, and a load over time.
 
-A fluid model in steps of a tenth of a second. A request takes ``cpu`` seconds of a core and sleeps
-for ``sleep`` seconds; a worker does one at a time. When the workers want more cores than there
-are, they share them, and a part of their busy time is a wait for a core.
+It is a fluid model in steps of a tenth of a second. A request takes ``cpu`` seconds of a core and
+sleeps for ``sleep`` seconds; a worker does one request at a time. When the workers need more cores
+than there are, they share them, and a part of their busy time is a wait for a core.
 """
 
 from collections.abc import Callable
@@ -14,15 +14,15 @@ from prefork.pool.scaling import Bounds, Decision, Reading, Scaler
 
 STEP = 0.1
 TICK = 10
-"""Steps."""
+"""Steps from one reading to the next."""
 
 Load = Callable[[float], float]
-"""Requests a second at a moment."""
+"""Returns the requests per second at a simulated time."""
 
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """What a request costs, and how long a worker boots."""
+    """The costs of an app: CPU and sleep of a request, boot time in seconds, memory in bytes."""
 
     cpu: float = 0.001
     sleep: float = 0.1
@@ -32,7 +32,9 @@ class App:
 
 @dataclass(slots=True)
 class Service:
-    """``others``: cores that somebody else uses. ``hidden``: busy shares cannot be seen."""
+    """A service under load. ``others``: cores that other processes use. ``hidden``: the busy share
+    is not measured.
+    """
 
     app: App
     load: Load
@@ -53,10 +55,10 @@ class Service:
     decisions: list[Decision] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
     longest_wait: float = 0.0
-    """As a queue that is served in turn would have it, in seconds."""
+    """The longest wait in seconds, if the queue is served in turn."""
 
     def run(self, seconds: float) -> "Service":
-        """So much time, with a decision each second."""
+        """Simulate so many seconds, with a decision in each."""
         random = Random(self.seed)
         for _ in range(round(seconds / STEP / TICK)):
             shares = [self._step(random) for _ in range(TICK)]
@@ -73,7 +75,7 @@ class Service:
         come = max(0.0, random.gauss(mean, mean**0.5))
         self.arrived += come
         self.backlog += come
-        # While the cores suffice a request takes as long as it takes alone; else they are shared.
+        # With enough cores a request takes as long as it takes alone; else the cores are shared.
         cores = max(0.1, self.cores - self.others)
         takes = max(self.app.cpu + self.app.sleep, self.ready * self.app.cpu / cores)
         most = self.ready * STEP / takes
@@ -115,43 +117,43 @@ class Service:
             self.boots += [self.now + self.app.boot] * more
         else:
             assert not self.boots
-            self.ready += more  # it finishes what it has begun, which costs the others nothing
+            self.ready += more  # it finishes its requests at no cost for the others
 
     def ready_after(self, moment: float, workers: int) -> float:
-        """Seconds from ``moment`` until so many were serving."""
+        """Return the seconds from ``moment`` until so many workers served."""
         at = next(n for n, r in enumerate(self.readings, 1) if n > moment and r.ready >= workers)
         return at - moment
 
     def steps(self) -> list[int]:
-        """By how much the target changed, one after another."""
+        """Return the changes of the target in their order."""
         targets = [1, *(target for _, target in self.changes)]
         return [after - before for before, after in pairwise(targets)]
 
     def vetoes(self) -> set[str]:
-        """All that were named."""
+        """Return the texts of all vetoes."""
         return {str(decision.veto) for decision in self.decisions if decision.veto}
 
 
 def service(load: Load, app: App | None = None, most: int = 8, **also: object) -> Service:
-    """One worker at first, at most ``most``."""
+    """Return a service that begins with one worker and has at most ``most``."""
     return Service(app or App(), load, Scaler(Bounds(1, most)), **also)  # type: ignore[arg-type]
 
 
 def steady(rate: float) -> Load:
-    """Always the same."""
+    """Return a constant load."""
     return lambda _now: rate
 
 
 def spike(low: float, high: float, begin: float, end: float) -> Load:
-    """Up at once, and down at once."""
+    """Return a load that is high from ``begin`` to ``end``."""
     return lambda now: high if begin <= now < end else low
 
 
 def sawtooth(low: float, high: float, period: float) -> Load:
-    """Slowly up, down at once, again and again."""
+    """Return a load that rises slowly and drops at once, periodically."""
     return lambda now: low + (high - low) * (now % period) / period
 
 
 def flapping(low: float, high: float, half: float) -> Load:
-    """Up, down, up, down."""
+    """Return a load that is low and high by turns, each for ``half`` seconds."""
     return lambda now: high if now % (2 * half) >= half else low

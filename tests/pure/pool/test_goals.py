@@ -1,12 +1,12 @@
-"""Goals, one statement at a time. test_simulation.py has every goal in every state."""
+"""Goals, one property at a time. test_simulation.py has every goal in every state."""
 
 from prefork.pool import MasterState, facts, orders
 from prefork.pool.goals import Failed, Goal, Reached, ReloadGoal, StopGoal, refusal_reason
-from prefork.pool.workers import FRESH, State
+from prefork.pool.workers import STARTING_STATES, WorkerState
 from tests.pure.pool.goals_world import World, reload, scale, served, settle, stop
 
 
-def test_a_scale_whose_workers_keep_dying_fails_with_their_reason() -> None:
+def test_a_scale_whose_workers_keep_failing_fails_with_their_reason() -> None:
     world = World(workers=1)
     served(world)
     scale(world, 2)
@@ -56,7 +56,7 @@ def test_a_reload_while_starting_may_be_followed_by_another_and_by_a_refusal() -
     assert world.verdict().values["generation"] == 2
 
 
-def test_a_reload_that_is_overtaken_is_told_by_what() -> None:
+def test_a_reload_that_is_overtaken_names_the_later_one() -> None:
     world = World()
     served(world)
     reload(world)
@@ -70,8 +70,8 @@ def test_a_reload_that_is_overtaken_is_told_by_what() -> None:
 
 
 def overtaken_while_starting(world: World) -> None:
-    """A client asks for generation 2; the reload to generation 3 has replaced one worker of it and
-    fails."""
+    """A client waits for generation 2, and a reload to generation 3 has replaced one worker so
+    far."""
     reload(world)
     world.end(1)
     world.end(2)
@@ -92,8 +92,8 @@ def test_a_reload_is_reached_although_a_later_one_failed_before_it_was_done() ->
     assert {w.generation for w in world.pool.workers.ready()} == {2}
 
 
-def test_a_reload_to_which_no_rollback_succeeds_is_told_why() -> None:
-    """Workers of the later reload, which failed, serve on; they are not what was asked for."""
+def test_a_reload_whose_rollback_does_not_succeed_names_the_reason() -> None:
+    """Workers of the later reload, which failed, serve on, but do not fulfil the goal."""
     world = World(workers=2)
     overtaken_while_starting(world)
     world.fate = "boots fail"
@@ -121,7 +121,7 @@ def test_a_later_reload_is_as_good() -> None:
 
 
 def test_the_refusal_of_another_reload_is_not_taken_for_ours() -> None:
-    """Neither of one before ours, nor of one during ours."""
+    """Neither a refusal before the reload nor one during it ends its goal."""
     world = World()
     served(world)
     world.wait_for(ReloadGoal(world.pool, 2))
@@ -131,12 +131,12 @@ def test_the_refusal_of_another_reload_is_not_taken_for_ours() -> None:
     assert world.verdict().values["generation"] == 2
 
 
-def test_a_scale_is_told_which_wish_took_its_place() -> None:
+def test_a_scale_names_the_command_that_took_its_place() -> None:
     world = World()
     served(world)
     for fact, instead in [
-        (facts.ScaleRequested(+1), "a later wish"),
-        (facts.ScaleRequested(-1, "nobody waits"), "the autoscaler (nobody waits)"),
+        (facts.ScaleRequested(+1), "a later command"),
+        (facts.ScaleRequested(-1, "no connection waits"), "the autoscaler (no connection waits)"),
     ]:
         scale(world, 6)
         world.tell(fact)
@@ -147,7 +147,7 @@ def test_a_scale_is_told_which_wish_took_its_place() -> None:
     assert world.verdict().values["instead"] == "a reload"
 
 
-def test_a_scale_is_told_of_the_failed_reload_that_took_its_number_back() -> None:
+def test_a_scale_names_the_failed_reload_that_reverted_its_number() -> None:
     world = World()
     served(world)
     world.hup(workers=5)
@@ -168,11 +168,11 @@ def test_recycling_without_an_end_keeps_no_client_waiting() -> None:
     world = World(workers=2)
     served(world)
     world.tell(facts.RecycleRequested("--cron"))
-    assert any(w.state in FRESH for w in world.pool.workers)
+    assert any(w.state in STARTING_STATES for w in world.pool.workers)
     settle(world)
     assert world.verdict().values == {"workers": 2, "done": []}
     world.step(lambda worker: worker == 3)
-    assert any(w.state is State.DRAINING for w in world.pool.workers)
+    assert any(w.state is WorkerState.DRAINING for w in world.pool.workers)
     settle(world)
     assert isinstance(world.verdict(), Reached)
 
@@ -210,7 +210,7 @@ def test_an_app_whose_work_is_done_has_started_well() -> None:
 
 
 def test_a_number_beyond_the_bounds_is_refused() -> None:
-    world = World(workers=2, least=2, most=4)
+    world = World(workers=2, min_workers=2, max_workers=4)
     assert refusal_reason(world.pool, 4) == ""
     assert refusal_reason(world.pool, 5) == "there may be 2 to 4 workers, not 5"
     world.tell(facts.StopRequested())
@@ -226,7 +226,7 @@ def test_a_stop_ends_every_other_goal() -> None:
         assert world.verdict() == Failed("it was told to stop before that was done", 100)
 
 
-def test_a_master_that_gives_up_tells_why() -> None:
+def test_a_master_that_gives_up_names_the_reason() -> None:
     world = World("boots fail")
     settle(world)
     assert world.verdict() == Failed("the master gave up: worker 0: ImportError", 102)

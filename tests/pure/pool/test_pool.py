@@ -1,19 +1,19 @@
-"""The pool, one statement at a time. The histories are short enough to be read as the manual."""
+"""The pool, one property at a time, by short histories."""
 
 from random import Random
 
 import pytest
 
 from prefork.pool import MasterState, Policy, Pool, facts, orders
-from prefork.pool.budget import LONGEST_DELAY, RESET_AFTER, Budget
+from prefork.pool.budget import MAX_DELAY, RESET_AFTER, Budget
 from prefork.pool.orders import Cause
-from prefork.pool.policy import MOST_WORKERS, ManualTarget
-from prefork.pool.workers import State
+from prefork.pool.policy import MAX_WORKERS, ManualTarget
+from prefork.pool.workers import WorkerState
 from prefork.printable import MAX_TEXT_LENGTH
 
 
 class Story:
-    """A pool and its clock; remembers what was ordered."""
+    """A pool and its clock; it remembers all orders."""
 
     def __init__(self, **policy: object) -> None:
         self.now = 100.0
@@ -24,7 +24,7 @@ class Story:
         self.tell(facts.Tick())
 
     def tell(self, fact: facts.Fact) -> list[orders.Order]:
-        """Hand it over; forks succeed at once."""
+        """Pass a fact to the pool; forks succeed at once."""
         got = self.pool.handle(fact, self.now)
         self.ordered += got
         for order in got:
@@ -33,7 +33,7 @@ class Story:
         return got
 
     def later(self, seconds: float) -> list[orders.Order]:
-        """Wake at every deadline on the way."""
+        """Let so much time pass, with a Tick at every deadline; return the orders."""
         start, until = len(self.ordered), self.now + seconds
         while (due := self.pool.next_deadline()) is not None and due <= until:
             self.now = max(self.now, due)
@@ -56,16 +56,16 @@ class Story:
         return self.newest
 
     def all(self, kind: type) -> list:
-        """All orders, or announced happenings, of a kind."""
-        told = [o.happening for o in self.ordered if isinstance(o, orders.Announce)]
+        """Return all orders, or announced events, of a type."""
+        told = [o.event for o in self.ordered if isinstance(o, orders.Announce)]
         return [thing for thing in [*self.ordered, *told] if isinstance(thing, kind)]
 
-    def slots(self) -> dict[int, tuple[int, State]]:
+    def slots(self) -> dict[int, tuple[int, WorkerState]]:
         return {w.id: (w.slot, w.state) for w in self.pool.workers}
 
 
 def running(**policy: object) -> Story:
-    """A story that begins with every slot ready, as workers 1 to n."""
+    """Return a story in which every slot is served, by workers 1 to n."""
     story = Story(**policy)
     story.ready(*range(1, story.policy.workers + 1))
     story.ordered.clear()
@@ -94,14 +94,14 @@ def test_a_first_generation_that_cannot_boot_ends_the_master_with_its_reason() -
     story = Story(workers=2)
     story.tell(facts.BootFailed(1, "ImportError: no module"))
     story.exit(1, 102)
-    assert story.pool.stopping
+    assert story.pool.is_stopping
     assert [o.worker for o in story.all(orders.Stop)] == [2]
     assert story.all(orders.WorkerGone)[0].retry_in is None
     story.exit(2, None, "SIGTERM")
     assert story.all(orders.Exit) == [orders.Exit("worker 0: ImportError: no module", 102)]
 
 
-def test_the_exit_code_tells_whose_fault_a_failed_boot_was() -> None:
+def test_the_exit_code_tells_the_fault_of_a_failed_boot() -> None:
     story = Story()
     story.tell(facts.BootFailed(1, "cannot enter /srv", code=111))
     story.exit(1, 111)
@@ -109,7 +109,7 @@ def test_the_exit_code_tells_whose_fault_a_failed_boot_was() -> None:
 
 
 def test_the_first_reason_of_a_failed_boot_stands() -> None:
-    """A child that could not exec says so; that it then ended is no better reason."""
+    """A child that could not exec reports why, and its exit code is no better reason."""
     story = Story()
     story.tell(facts.BootFailed(1, "no such program"))
     story.tell(facts.BootFailed(1, "it ended before it was ready", code=111))
@@ -121,7 +121,7 @@ def test_a_fork_that_fails_is_a_boot_failure() -> None:
     story = Story()
     worker = story.pool.workers.get(1)
     assert worker is not None
-    worker.enter(State.SPAWNING, None)
+    worker.enter(WorkerState.SPAWNING, None)
     story.tell(facts.SpawnFailed(1, "cannot fork"))
     assert story.all(orders.Exit) == [orders.Exit("worker 0: cannot fork", 111)]
     story.tell(facts.SpawnFailed(1, "said twice"))
@@ -139,7 +139,7 @@ def test_a_later_slot_that_cannot_boot_waits_while_the_first_serves() -> None:
     assert [o.slot for o in spawned] == [1]
 
 
-def test_a_later_failure_is_told_with_what_the_worker_said() -> None:
+def test_a_later_failure_is_announced_with_the_reason_of_the_worker() -> None:
     story = running(workers=1)
     story.later(5)
     story.exit(1, None, "SIGKILL")
@@ -174,12 +174,12 @@ def test_a_roll_relieves_one_slot_after_another() -> None:
     story.exit(1)
     story.ready(4)
     assert story.pool.state is MasterState.RELOADING, "an old worker may still answer"
-    assert story.pool.generations() == {1, generation}
+    assert story.pool.needed_generations() == {1, generation}
     story.tell(facts.Leaving(2))
     assert story.pool.state is MasterState.RUNNING
     assert story.all(orders.RollDone)[0].generation == generation
     story.exit(2)
-    assert story.pool.generations() == {generation}
+    assert story.pool.needed_generations() == {generation}
 
 
 def test_surge_changes_several_slots_at_once() -> None:
@@ -195,7 +195,7 @@ def test_a_failed_boot_freezes_the_roll_and_the_old_generation_serves_whole() ->
     story.exit(3, 102)
     assert story.pool.state is MasterState.FROZEN
     assert story.pool.failure == "worker 0: SyntaxError"
-    assert story.slots() == {1: (0, State.READY), 2: (1, State.READY)}
+    assert story.slots() == {1: (0, WorkerState.READY), 2: (1, WorkerState.READY)}
     assert not story.all(orders.Stop)
     assert story.all(orders.RollFailed)[0].kept == 1
 
@@ -232,7 +232,7 @@ def test_a_boot_that_hangs_costs_no_old_worker() -> None:
     story.later(2.5)
     story.exit(2, None, "SIGKILL")
     assert story.pool.state is MasterState.FROZEN
-    assert story.slots() == {1: (0, State.READY)}
+    assert story.slots() == {1: (0, WorkerState.READY)}
 
 
 def test_a_second_reload_goes_on_with_the_newest_generation() -> None:
@@ -287,7 +287,7 @@ def test_a_reload_while_starting_is_still_the_start() -> None:
 
 
 def test_the_rollback_to_a_generation_that_was_never_reached_ends_with_its_roll_done() -> None:
-    """Its own roll began while starting, and a later one failed before it was done."""
+    """The roll to it began while starting, and a later roll failed before it was done."""
     story = Story(workers=2)
     story.hup()
     story.exit(1)
@@ -322,7 +322,7 @@ def test_a_roll_that_failed_is_not_done_when_the_old_generation_serves_again() -
     story.hup()
     for worker in (6, 7):
         story.ready(worker)
-        story.exit(next(w.id for w in story.pool.workers if w.state is State.DRAINING))
+        story.exit(next(w.id for w in story.pool.workers if w.state is WorkerState.DRAINING))
     assert story.all(orders.RollDone) == [orders.RollDone(3, took=0.0)]
 
 
@@ -339,7 +339,7 @@ def test_a_roll_deadline_that_passes_while_stopping_means_nothing() -> None:
     story.hup()
     story.tell(facts.StopRequested())
     story.later(4.0)
-    assert story.pool.stopping
+    assert story.pool.is_stopping
     assert not story.all(orders.RollFailed)
 
 
@@ -371,20 +371,20 @@ def test_the_number_of_workers_has_bounds() -> None:
     story.tell(facts.ScaleRequested(-5))
     assert story.pool.target == 1
     story.tell(facts.ScaleRequested(10_000))
-    assert story.pool.target == MOST_WORKERS
+    assert story.pool.target == MAX_WORKERS
 
 
-def test_the_operators_bounds_hold_for_every_wish_and_for_the_next_generation() -> None:
-    story = running(workers=2, least=2, most=3)
+def test_the_operators_limits_hold_for_every_request_and_for_the_next_generation() -> None:
+    story = running(workers=2, min_workers=2, max_workers=3)
     story.tell(facts.ScaleRequested(+5, "14 connections wait"))
     assert story.all(orders.Scaled) == [orders.Scaled(3, 2, "14 connections wait")]
     story.tell(facts.ScaleRequested(-5))
     assert story.pool.target == 2
-    story.hup(workers=2, least=4, most=6)
+    story.hup(workers=2, min_workers=4, max_workers=6)
     assert story.pool.target == 4
-    story.hup(workers=2, least=3, most=6)
+    story.hup(workers=2, min_workers=3, max_workers=6)
     assert story.pool.target == 4, "other bounds are no other wish"
-    assert Story(workers=1, least=3).pool.target == 3
+    assert Story(workers=1, min_workers=3).pool.target == 3
 
 
 def test_a_scaled_number_survives_a_reload_unless_the_file_changed_its_mind() -> None:
@@ -422,19 +422,19 @@ def test_draining_keeps_the_master_and_scaling_or_reloading_brings_workers_back(
 
 def test_a_number_that_was_set_by_hand_outlives_the_pool() -> None:
     story = running(workers=2)
-    assert story.pool.plan.hand_set is None
+    assert story.pool.plan.manual_target is None
     story.tell(facts.ScaleRequested(+1, "the workers are busy"))
-    assert story.pool.plan.hand_set is None
+    assert story.pool.plan.manual_target is None
     story.tell(facts.ScaleRequested(+1))
-    kept = ManualTarget.parse(story.pool.plan.hand_set)
+    kept = ManualTarget.parse(story.pool.plan.manual_target)
     assert kept == ManualTarget(4, settings=2)
     assert Pool(Policy(workers=2), Random(1), kept).target == 4
-    assert Pool(Policy(workers=2, most=3), Random(1), kept).target == 3
+    assert Pool(Policy(workers=2, max_workers=3), Random(1), kept).target == 3
     assert Pool(Policy(workers=5), Random(1), kept).target == 5, "the settings changed later"
     story.hup(workers=2, surge=2)
-    assert story.pool.plan.hand_set == {"workers": 4, "settings": 2}
+    assert story.pool.plan.manual_target == {"workers": 4, "settings": 2}
     story.hup(workers=3)
-    assert story.pool.plan.hand_set is None
+    assert story.pool.plan.manual_target is None
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ def test_a_number_that_is_none_is_not_kept(stored: object) -> None:
     assert ManualTarget.parse(stored) is None
 
 
-# Failure and its budget.
+# Failures and the restart budget.
 
 
 def test_a_first_crash_after_a_stable_life_is_answered_at_once() -> None:
@@ -467,12 +467,12 @@ def test_failures_in_a_row_wait_longer_and_longer_up_to_a_limit() -> None:
     budget, rng, delays = Budget(), Random(1), []
     for _ in range(60):
         budget.charge(0.0, 0.0, 1.0, rng)
-        delays.append(budget.due)
+        delays.append(budget.due_at)
     assert delays[0] < 0.2
     assert delays[5] > delays[0]
-    assert delays[-1] == pytest.approx(LONGEST_DELAY, rel=0.11)
+    assert delays[-1] == pytest.approx(MAX_DELAY, rel=0.11)
     budget.charge(0.0, RESET_AFTER, 1.0, rng)
-    assert (budget.failures, budget.due) == (1, 0.0)
+    assert (budget.failures, budget.due_at) == (1, 0.0)
 
 
 def test_an_unstable_worker_makes_its_slot_wait() -> None:
@@ -482,15 +482,15 @@ def test_an_unstable_worker_makes_its_slot_wait() -> None:
     assert [o for o in story.later(1) if isinstance(o, orders.Spawn)]
 
 
-def test_the_master_gives_up_only_when_nobody_serves() -> None:
+def test_the_master_gives_up_only_when_no_worker_serves() -> None:
     story = running(workers=2, max_restarts=1)
     for worker in (1, 3, 4):
         story.exit(worker, 1)
         story.later(1)
-    assert not story.pool.stopping, "slot 1 serves"
+    assert not story.pool.is_stopping, "slot 1 serves"
     story.exit(2, 1)
     story.exit(5, 1)
-    assert story.pool.stopping
+    assert story.pool.is_stopping
 
 
 def test_a_worker_may_say_by_its_exit_code_that_it_is_not_to_be_replaced() -> None:
@@ -512,7 +512,7 @@ def test_a_worker_that_is_done_before_it_counts_as_ready_has_not_failed() -> Non
     assert story.all(orders.Exit)[0] == orders.Exit(None)
 
 
-def test_a_worker_that_said_that_it_failed_is_not_done() -> None:
+def test_a_worker_that_reported_a_failure_is_not_done() -> None:
     story = Story(workers=1, stop_exit_codes=frozenset({0}))
     story.tell(facts.BootFailed(1, "ImportError"))
     story.exit(1, 0)
@@ -529,7 +529,7 @@ def test_a_new_generation_that_is_done_at_once_sends_the_old_one_away() -> None:
     assert story.pool.state is MasterState.RUNNING
 
 
-def test_a_worn_worker_leaves_when_its_heir_says_that_the_work_is_done() -> None:
+def test_a_worn_worker_is_stopped_when_its_heir_ends_with_the_work_done() -> None:
     story = running(workers=2, stop_exit_codes=frozenset({7}))
     story.tell(facts.RecycleRequested("--cron 0 4 * * *"))
     story.exit(3, 7)
@@ -596,7 +596,7 @@ def test_a_worker_that_beats_never_hangs() -> None:
     assert not story.all(orders.WorkerHung)
 
 
-def test_a_suspended_machine_makes_nobody_hang() -> None:
+def test_a_suspended_machine_makes_no_worker_hang() -> None:
     story = running()
     story.tell(facts.Heartbeats({1: 130.0}))
     story.now += 3600
@@ -668,7 +668,7 @@ def test_workers_that_wait_for_their_threads_do_not_hold_up_a_roll() -> None:
     assert len(story.pool.workers) == 9
     story.exit(1)
     assert len(story.pool.workers) == 9
-    assert {w.slot for w in story.pool.workers if w.state is State.BOOTING} == {1}
+    assert {w.slot for w in story.pool.workers if w.state is WorkerState.BOOTING} == {1}
 
 
 def test_worn_workers_are_replaced_one_after_another_whatever_the_surge() -> None:
@@ -692,7 +692,7 @@ def test_an_old_worker_has_left_before_the_next_one_is_recycled() -> None:
 
 
 def test_workers_that_wear_out_at_once_are_replaced_ever_more_slowly() -> None:
-    """A limit that is too low is no reason to do nothing but fork."""
+    """A limit that is too low must not make the master fork without end."""
     story = running()
     waits = []
     for worker in range(1, 20):
@@ -706,13 +706,13 @@ def test_workers_that_wear_out_at_once_are_replaced_ever_more_slowly() -> None:
         story.ready(worker + 1)
         story.exit(worker)
     assert waits[0] == 0.0
-    assert waits[-1] > LONGEST_DELAY / 2
+    assert waits[-1] > MAX_DELAY / 2
     story.later(RESET_AFTER + 1)
     story.tell(facts.Worn(20, "512 MB"))
     assert story.all(orders.Spawn)[-1].worker == 21, "a long life is forgiven"
 
 
-def test_a_roll_does_not_wait_for_that() -> None:
+def test_a_roll_ignores_the_delay_after_wear() -> None:
     story = running()
     for worker in (1, 2, 3, 4):
         story.tell(facts.Worn(worker, "512 MB"))
@@ -745,7 +745,7 @@ def test_recycling_all_during_a_roll_leaves_it_to_the_roll() -> None:
     story.exit(1)
     story.ready(4)
     story.exit(2)
-    assert len(story.all(orders.Spawn)) == 2, "nobody is replaced twice"
+    assert len(story.all(orders.Spawn)) == 2, "no worker is replaced twice"
     assert story.all(orders.WorkerGone)[-1].cause is Cause.RELOAD
 
 
@@ -758,7 +758,7 @@ def test_recycling_all_is_made_up_for_when_the_roll_fails() -> None:
     assert story.all(orders.Spawn)[-1].generation == 1
 
 
-def test_recycling_nobody_is_not_told() -> None:
+def test_recycling_no_worker_is_not_announced() -> None:
     story = running()
     story.tell(facts.StopRequested())
     story.tell(facts.RecycleRequested("--cron 0 4 * * *"))
@@ -773,7 +773,7 @@ def test_a_worker_at_the_end_of_its_lifetime_is_replaced() -> None:
     assert story.all(orders.Spawn)
 
 
-def test_nobody_is_recycled_during_a_reload() -> None:
+def test_no_worker_is_recycled_during_a_reload() -> None:
     story = running(workers=2, max_lifetime=50.0, boot_timeout=500.0)
     story.hup()
     story.ready(3)
@@ -786,15 +786,15 @@ def test_nobody_is_recycled_during_a_reload() -> None:
     assert story.all(orders.Spawn)[-1].slot == 0, "but right after it"
 
 
-def test_an_heir_that_fails_costs_the_worn_one_nothing() -> None:
+def test_an_heir_that_fails_leaves_the_worn_worker_in_service() -> None:
     story = running()
     story.tell(facts.Worn(1, "lifetime"))
     story.exit(2, 1)
-    assert story.slots()[1] == (0, State.READY)
+    assert story.slots()[1] == (0, WorkerState.READY)
     assert [o for o in story.later(1) if isinstance(o, orders.Spawn)]
 
 
-def test_a_worn_worker_that_cannot_be_replaced_says_so_once() -> None:
+def test_a_failed_heir_of_a_worn_worker_is_announced_once() -> None:
     story = running()
     story.tell(facts.Worn(1, "512 MB"))
     for heir in (2, 3, 4):
@@ -810,7 +810,7 @@ def test_a_worn_worker_that_cannot_be_replaced_says_so_once() -> None:
     assert story.all(orders.WorkerGone)[-1].reason == "ImportError", "that is news"
 
 
-def test_one_that_cannot_be_replaced_does_not_keep_the_others_waiting() -> None:
+def test_a_worn_worker_without_an_heir_does_not_delay_the_others() -> None:
     story = running(workers=2)
     story.tell(facts.Worn(1, "512 MB"))
     story.tell(facts.Worn(2, "512 MB"))
@@ -855,7 +855,7 @@ def test_nothing_brings_a_stopping_pool_back() -> None:
     assert len(story.all(orders.Ending)) == 1
 
 
-def test_a_quick_stop_hurries_everybody_and_kills_those_that_boot() -> None:
+def test_a_quick_stop_signals_all_workers_and_kills_those_that_boot() -> None:
     story = running(workers=2, kill_timeout=60.0)
     story.hup()
     story.tell(facts.StopRequested(quick=True))
@@ -866,12 +866,12 @@ def test_a_quick_stop_hurries_everybody_and_kills_those_that_boot() -> None:
     assert [o.worker for o in story.all(orders.Kill)].count(1) == 1
 
 
-def test_a_second_stop_hurries_those_that_drain() -> None:
+def test_a_second_stop_signals_draining_workers_again() -> None:
     story = running(kill_timeout=60.0)
     story.tell(facts.StopRequested())
-    assert not story.pool.quick
+    assert not story.pool.is_quick_stop
     story.tell(facts.StopRequested(quick=True))
-    assert story.pool.quick
+    assert story.pool.is_quick_stop
     assert story.all(orders.Stop) == [orders.Stop(1, False), orders.Stop(1, True)]
 
 
@@ -897,7 +897,7 @@ def test_a_fork_that_fails_after_the_stop_began_does_not_keep_the_master() -> No
     assert pool.handle(facts.SpawnFailed(1, "cannot fork"), 1.0)[-1] == orders.Exit(None)
 
 
-def test_gossip_is_ignored() -> None:
+def test_facts_that_do_not_fit_are_ignored() -> None:
     story = running()
     before = story.slots()
     for fact in (
@@ -921,7 +921,7 @@ def test_a_fork_that_is_reported_late_does_not_revive_a_worker_that_was_sent_awa
     pool.handle(facts.Spawned(1, 4711), 1.0)
     worker = pool.workers.get(1)
     assert worker is not None
-    assert (worker.pid, worker.state) == (4711, State.DRAINING)
+    assert (worker.pid, worker.state) == (4711, WorkerState.DRAINING)
 
 
 def test_a_first_worker_that_was_killed_by_us_is_no_boot_failure() -> None:

@@ -1,4 +1,4 @@
-"""The scaler, one statement at a time, and what must hold whatever it reads."""
+"""The scaler, one property at a time, and properties that hold for all readings."""
 
 import copy
 from dataclasses import replace
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 
 from prefork.pool.scaling import (
-    FORGIVEN,
-    MOST_GROWTH,
+    BACKOFF_DECAY_AFTER,
+    MAX_BACKOFF,
     Bounds,
     Decision,
     Reading,
@@ -22,7 +22,7 @@ MB = 2**20
 
 
 class Days:
-    """A scaler and its clock; each tick is a second."""
+    """A scaler and its clock; a tick is a second."""
 
     def __init__(self, least: int = 1, most: int = 8, calm: float = 10.0) -> None:
         self.scaler = Scaler(Bounds(least, most, calm))
@@ -30,7 +30,8 @@ class Days:
         self.target = least
 
     def tick(self, seconds: int = 1, **read: Any) -> Decision:
-        """So many ticks with this reading; the last decision. All workers are ready at once."""
+        """Pass this reading for so many ticks; return the last decision. Workers boot in no
+        time."""
         for _ in range(seconds):
             self.now += 1
             reading = Reading(**{"target": self.target, "ready": self.target, **read})
@@ -62,25 +63,25 @@ def test_evidence_that_went_away_counts_no_more() -> None:
     assert days.tick(queue=2).target == 1
 
 
-def test_busy_workers_get_company() -> None:
+def test_busy_workers_are_evidence_for_more() -> None:
     days = Days()
     assert days.tick(2, busy=0.79).target == 1
     assert days.tick(2, busy=0.8) == Decision(2, "workers are busy 80% of the time")
 
 
-def test_what_cannot_be_told_is_seen_from_outside() -> None:
-    """A program tells nothing, but its CPU time is known; here nobody else is busy."""
+def test_cpu_time_counts_where_the_busy_share_is_unknown() -> None:
+    """A program counts no busy time, but its CPU time is known; no other process is busy here."""
     days = Days()
     assert days.tick(2, busy=None, running=0.95, cpu=0.25, cores=4).target == 2
 
 
 def test_requests_that_wait_are_evidence_unless_there_is_time_to_spare() -> None:
-    """One slow request holds its loop up, too: no other worker would have helped."""
+    """One slow request blocks its event loop as well, and another worker would not have helped."""
     assert Days().tick(3, lag=3.0, busy=0.6).target == 1
     assert Days().tick(1, lag=3.0, busy=0.7) == Decision(2, "requests wait 3.0 s")
     assert Days().tick(1, wait=0.2, busy=0.7).target == 1
     assert Days().tick(2, wait=0.2, busy=0.7).target == 2
-    assert Days().tick(2, wait=0.2).target == 2, "nobody knows whether they have time"
+    assert Days().tick(2, wait=0.2).target == 2, "the busy share is unknown"
 
 
 def test_steps_double_while_the_evidence_lasts() -> None:
@@ -103,7 +104,7 @@ def test_workers_that_boot_are_counted_on() -> None:
     assert days.tick(1, target=2, ready=1, booting=1, lag=0.9, busy=0.9).target == 3
 
 
-def test_evidence_is_kept_while_somebody_boots() -> None:
+def test_evidence_is_kept_while_a_worker_boots() -> None:
     days = Days()
     days.tick(queue=2)
     days.tick(target=1, ready=1, booting=1)
@@ -142,7 +143,7 @@ def test_a_moment_without_calm_begins_the_wait_anew(read: dict[str, Any]) -> Non
     assert days.tick(1, busy=0.1).target == 1
 
 
-def test_who_has_requests_in_flight_is_waited_for_but_not_for_ever() -> None:
+def test_a_worker_with_requests_in_flight_is_kept_for_a_bounded_time() -> None:
     days = Days()
     days.tick(2, queue=1000)
     assert days.tick(20, busy=0.1, occupied=True).target == 4
@@ -151,7 +152,7 @@ def test_who_has_requests_in_flight_is_waited_for_but_not_for_ever() -> None:
     assert days.tick(1, busy=0.1, occupied=True).target == 2
 
 
-def test_a_worker_whose_app_does_work_of_its_own_is_not_asked_to_leave() -> None:
+def test_a_worker_whose_app_is_in_busy_work_is_not_stopped() -> None:
     days = Days()
     days.tick(2, queue=1000)
     assert days.tick(1000, busy=0.1, working=True).target == 4
@@ -159,50 +160,50 @@ def test_a_worker_whose_app_does_work_of_its_own_is_not_asked_to_leave() -> None
     assert days.tick(1, busy=0.1).target == 3
 
 
-def test_where_nobody_knows_how_busy_they_are_an_empty_queue_is_the_reason() -> None:
+def test_an_empty_queue_is_the_reason_where_the_busy_share_is_unknown() -> None:
     days = Days()
     days.tick(queue=9)
-    assert days.tick(11) == Decision(1, "nobody waits")
+    assert days.tick(11) == Decision(1, "no connection waits")
 
 
-def test_the_last_ones_stay() -> None:
+def test_the_minimum_of_workers_stays() -> None:
     days = Days(least=2)
     assert days.tick(100, busy=0.0) == Decision(2)
 
 
-def test_a_mistake_makes_it_slower() -> None:
+def test_a_step_down_that_is_taken_back_doubles_the_calm_time() -> None:
     days = Days()
     days.tick(2, queue=1000)
     days.tick(11, busy=0.1)
     assert days.target == 3
     days.tick(queue=1000)
     assert days.target == 4
-    assert days.scaler.calm == 20.0
+    assert days.scaler.calm_seconds == 20.0
     assert days.tick(20, busy=0.1).target == 4
     assert days.tick(1, busy=0.1).target == 3
 
 
-def test_mistakes_are_bounded_and_forgiven() -> None:
+def test_the_calm_time_is_bounded_and_shrinks_again() -> None:
     days = Days(calm=10.0)
     days.tick(2, queue=1000)
     for _ in range(10):
-        days.tick(round(days.scaler.calm) + 1, busy=0.1)
+        days.tick(round(days.scaler.calm_seconds) + 1, busy=0.1)
         days.tick(queue=1000)
-    assert days.scaler.calm == 10.0 * MOST_GROWTH
-    days.tick(round(FORGIVEN * days.scaler.calm) + 1, busy=0.7)
-    assert days.scaler.calm == 10.0 * MOST_GROWTH / 2
+    assert days.scaler.calm_seconds == 10.0 * MAX_BACKOFF
+    days.tick(round(BACKOFF_DECAY_AFTER * days.scaler.calm_seconds) + 1, busy=0.7)
+    assert days.scaler.calm_seconds == 10.0 * MAX_BACKOFF / 2
     days.tick(5000, busy=0.7)
-    assert days.scaler.calm == 10.0
+    assert days.scaler.calm_seconds == 10.0
 
 
-def test_an_old_step_down_was_no_mistake() -> None:
+def test_an_old_step_down_does_not_lengthen_the_calm_time() -> None:
     days = Days()
     days.tick(queue=9)
     days.tick(11, busy=0.1)
     days.tick(21, busy=0.1)
     days.tick(queue=9)
     assert days.target == 2
-    assert days.scaler.calm == 10.0
+    assert days.scaler.calm_seconds == 10.0
 
 
 # Vetoes.
@@ -218,7 +219,7 @@ def test_nothing_moves_during_a_reload_and_all_begins_anew_after_it() -> None:
     assert days.tick(1, busy=0.1).target == 1
 
 
-def test_workers_that_keep_failing_get_no_company() -> None:
+def test_workers_that_keep_failing_are_a_veto() -> None:
     decision = Days().tick(queue=14, failing=True)
     assert decision == Decision(1, "14 connections wait", Veto.FAILING)
 
@@ -229,11 +230,11 @@ def test_a_step_that_was_forbidden_does_not_make_the_next_one_larger() -> None:
     assert days.tick(queue=1000).target == 2
 
 
-def test_as_many_as_allowed() -> None:
+def test_no_more_workers_than_max_workers() -> None:
     days = Days(most=3)
     days.tick(queue=1000)
-    assert days.tick(queue=1000) == Decision(3, "1000 connections wait", Veto.MOST)
-    assert days.tick(queue=1000) == Decision(3, "1000 connections wait", Veto.MOST)
+    assert days.tick(queue=1000) == Decision(3, "1000 connections wait", Veto.MAX_WORKERS)
+    assert days.tick(queue=1000) == Decision(3, "1000 connections wait", Veto.MAX_WORKERS)
 
 
 def test_a_full_cpu_that_the_workers_want_is_a_veto() -> None:
@@ -257,13 +258,13 @@ def test_workers_that_sleep_grow_beyond_the_cores_even_if_others_use_them() -> N
     assert days.target > 20
 
 
-def test_workers_that_sleep_end_where_they_fill_the_cpu() -> None:
+def test_workers_that_sleep_are_added_until_they_fill_the_cpu() -> None:
     days = Days(most=100)
     decision = days.tick(9, queue=1000, busy=1.0, running=0.2, starving=0.1, cpu=1.0, cores=2)
     assert (decision.target, decision.veto) == (5, Veto.CPU), "five use one core, half of them"
 
 
-def test_what_fits_into_memory_above_the_reserve_comes() -> None:
+def test_workers_are_added_as_long_as_they_fit_above_the_memory_reserve() -> None:
     days = Days()
     memory = {"free": 400 * MB, "total": 1000 * MB, "each": 100 * MB}
     days.tick(1, queue=1000, **memory)
@@ -271,23 +272,25 @@ def test_what_fits_into_memory_above_the_reserve_comes() -> None:
     assert days.tick(1, queue=1000, **memory) == Decision(3, "1000 connections wait", Veto.MEMORY)
     memory["free"] = 150 * MB
     assert days.tick(1, queue=1000, **memory).target == 3
-    assert days.tick(1, queue=1000, free=0, total=1000 * MB).target > 3, "nobody knows its size"
+    assert days.tick(1, queue=1000, free=0, total=1000 * MB).target > 3, (
+        "the size of a worker is unknown"
+    )
 
 
-def test_workers_that_boot_have_not_taken_their_memory_yet() -> None:
+def test_workers_that_boot_count_with_their_memory_to_come() -> None:
     days = Days()
     memory = {"free": 350 * MB, "total": 1000 * MB, "each": 100 * MB}
     assert days.tick(1, target=3, ready=1, booting=2, queue=1000, **memory).veto is Veto.MEMORY
 
 
-# What others decide.
+# Changes from outside.
 
 
 def test_without_a_worker_there_is_nothing_to_read() -> None:
     assert Days().tick(5, queue=1000, ready=0) == Decision(1)
 
 
-def test_what_somebody_asked_for_stands_until_there_is_evidence() -> None:
+def test_a_requested_number_stands_until_there_is_evidence() -> None:
     days = Days()
     days.tick(9, busy=0.1)
     days.target = 5
@@ -299,14 +302,14 @@ def test_what_somebody_asked_for_stands_until_there_is_evidence() -> None:
 
 def test_new_bounds_hold_at_once() -> None:
     days = Days()
-    days.scaler.adopt(Bounds(4, 6, 10.0))
+    days.scaler.set_bounds(Bounds(4, 6, 10.0))
     assert days.tick() == Decision(4, "min-workers")
-    days.scaler.adopt(Bounds(1, 3, 5.0))
+    days.scaler.set_bounds(Bounds(1, 3, 5.0))
     assert days.tick() == Decision(3, "max-workers")
-    assert days.scaler.calm == 5.0
+    assert days.scaler.calm_seconds == 5.0
 
 
-# Whatever it reads.
+# Properties for all readings.
 
 SHARES = st.floats(0.0, 1.0)
 READINGS = st.builds(
@@ -341,16 +344,16 @@ BOUNDS = st.tuples(st.integers(1, 5), st.integers(0, 20)).map(
 def test_it_stays_in_its_bounds_goes_down_singly_and_never_right_after_up(
     bounds: Bounds, story: list[tuple[dict[str, Any], int]]
 ) -> None:
-    scaler, target, now, moved = Scaler(bounds), bounds.least, 100.0, 0.0
+    scaler, target, now, moved = Scaler(bounds), bounds.min_workers, 100.0, 0.0
     for read, seconds in story:
         for _ in range(seconds):
             now += 1.0
             decision = scaler.decide(Reading(target=target, **read), now)
-            assert bounds.least <= decision.target <= bounds.most
+            assert bounds.min_workers <= decision.target <= bounds.max_workers
             assert decision.target >= target - 1
             assert decision.target == target or not (read.get("rolling") or not read["ready"])
             if decision.target < target:
-                assert now - moved >= bounds.calm
+                assert now - moved >= bounds.scale_down_after
             if decision.target != target:
                 assert decision.reason
                 moved, target = now, decision.target
@@ -361,7 +364,7 @@ def test_it_stays_in_its_bounds_goes_down_singly_and_never_right_after_up(
 def test_less_memory_and_a_fuller_cpu_never_mean_more_workers(
     bounds: Bounds, story: list[tuple[dict[str, Any], int]], last: dict[str, Any], less: int
 ) -> None:
-    scaler, target, now = Scaler(bounds), bounds.least, 100.0
+    scaler, target, now = Scaler(bounds), bounds.min_workers, 100.0
     for read, seconds in story:
         for _ in range(seconds):
             now += 1.0

@@ -1,4 +1,4 @@
-"""The scaler under load, in a simulated service: that it follows, and that it does not flap."""
+"""The scaler in a simulated service: it follows the load and does not flap."""
 
 import hypothesis.strategies as st
 import pytest
@@ -19,7 +19,7 @@ def test_a_spike_has_all_workers_within_five_seconds_and_all_but_one_leave_after
 
 
 @pytest.mark.parametrize("hidden", [False, True])
-def test_apps_that_tell_nothing_are_scaled_by_their_queue(hidden: bool) -> None:
+def test_apps_without_a_busy_share_are_scaled_by_their_queue(hidden: bool) -> None:
     run = service(spike(2, 75, 10.05, 60), hidden=hidden).run(600)
     assert run.ready_after(10.05, 8) < 5
     assert run.target == 1
@@ -43,7 +43,7 @@ def test_a_fast_sawtooth_is_not_followed(period: float) -> None:
 
 @pytest.mark.parametrize("period", [90, 120, 300, 600])
 def test_a_slow_sawtooth_is_followed_within_bounds(period: float) -> None:
-    """Not more than up and down again in each of its teeth."""
+    """The number of workers goes up and down once in each period at most."""
     run = service(sawtooth(2, 70, period)).run(HOUR)
     assert len(run.changes) <= 2 + 7 * HOUR / period
     assert min(run.steps()) == -1
@@ -57,10 +57,10 @@ def test_a_load_that_flaps_is_not_followed(half: float) -> None:
 
 @pytest.mark.parametrize("half", [40, 60, 100])
 def test_a_load_that_flaps_slowly_is_followed_less_and_less(half: float) -> None:
-    """Each step down that has to be taken back makes the next one wait longer."""
+    """Each step down that is taken back lengthens the calm time before the next one."""
     run = service(flapping(2, 70, half)).run(HOUR)
     assert len(run.changes) <= 20
-    assert run.scaler.calm > run.scaler.bounds.calm
+    assert run.scaler.calm_seconds > run.scaler.bounds.scale_down_after
 
 
 @pytest.mark.parametrize("cores", [1, 2, 4, 6])
@@ -105,12 +105,12 @@ def test_slow_boots_overshoot_at_most_to_the_limit_and_come_back() -> None:
     most=st.sampled_from([2, 4, 8]),
     shape=st.sampled_from([sawtooth, flapping]),
 )
-def test_no_load_makes_it_restless(
+def test_no_load_makes_the_number_of_workers_flap(
     low: float, high: float, period: float, boot: float, most: int, shape
 ) -> None:
-    """However it is timed: the calm time bounds how often they come and go, and all is served."""
+    """The calm time bounds the number of steps down, and all requests are served."""
     run = service(shape(low, high, period), App(boot=boot), most).run(1800)
     downs = [step for step in run.steps() if step < 0]
     assert set(downs) <= {-1}
-    assert len(downs) <= 1800 / run.scaler.bounds.calm
+    assert len(downs) <= 1800 / run.scaler.bounds.scale_down_after
     assert run.arrived - run.served == pytest.approx(run.backlog, abs=1e-6)

@@ -1,9 +1,9 @@
-"""The pool against a simulated world: random histories, and what must hold in all of them.
+"""The pool in a simulated world: random histories, and the invariants of all of them.
 
-The world is a set of processes that boot, beat, hang, drain and die whenever hypothesis likes, and
-a clock that it moves. Nothing here is a mock: the pool is the real one, and the world does to it
-what a kernel, an operator and an app may do. Clients wait for goals meanwhile; each is told a true
-verdict, and in bounded time also where the world goes wrong for ever.
+The world is a set of processes that boot, beat, hang, drain and die when hypothesis decides so, and
+a clock that it moves. The pool is the real one, and the world does to it all that a kernel, an
+operator and an app may do. Clients wait for goals meanwhile. Each gets a true verdict, in bounded
+time also where the world goes wrong for ever.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 
 from prefork.pool import MasterState, Policy, Pool, facts, orders
 from prefork.pool.goals import Goal, ReloadGoal, ScaleGoal, StableGoal, StopGoal, refusal_reason
-from prefork.pool.workers import FRESH, State
+from prefork.pool.workers import STARTING_STATES, WorkerState
 from tests.pure.pool.goals_truth import assert_true
 from tests.pure.pool.goals_world import FATES, LONGEST, MEANWHILE, STATES, VERBS
 from tests.pure.pool.goals_world import World as SmallWorld
@@ -56,11 +56,11 @@ class Process:
     beating: bool = True
     busy: bool = False
     waits: bool = False
-    """For its threads only."""
+    """It drains, and waits for its threads only."""
 
 
 class World(RuleBasedStateMachine):
-    """Every rule is something that may happen; every order changes the world."""
+    """Every rule is something that may happen, and every order changes the world."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,9 +70,9 @@ class World(RuleBasedStateMachine):
         self.forks_fail = False
         self.exited = False
         self.newest = 1
-        self.happenings: list[orders.Event] = []
+        self.events: list[orders.Event] = []
         self.waiting: list[tuple[Goal, int]] = []
-        """Goals without a verdict, and how much had happened when they began."""
+        """Goals without a verdict, each with the number of events before it began."""
 
     @initialize(policy=POLICIES, seed=st.integers(0, 9), fate=st.sampled_from(DOOM))
     def begin(self, policy: Policy, seed: int, fate: str) -> None:
@@ -83,7 +83,7 @@ class World(RuleBasedStateMachine):
     # How the world carries out orders.
 
     def tell(self, fact: facts.Fact) -> None:
-        """Hand a fact to the pool and carry out what it orders, checking each order."""
+        """Pass a fact to the pool, carry out its orders, and check each."""
         if self.exited:
             return
         before = {w.slot: w for w in self.pool.workers.ready()}
@@ -113,31 +113,31 @@ class World(RuleBasedStateMachine):
                 self.processes[worker] = Process(slot, generation)
                 return [facts.Spawned(worker, 10_000 + worker)]
             case orders.Stop(worker) | orders.Kill(worker) if worker in self.unborn:
-                pass  # it has not heard yet that the fork failed
+                pass  # the pool does not know yet that the fork failed
             case orders.Stop(worker):
                 self.alive(worker).asked_to_stop = True
             case orders.Kill(worker):
                 self.alive(worker).killed = True
             case orders.DumpStacks(worker):
                 self.alive(worker)
-            case orders.Announce(happening):
-                self.happenings.append(happening)
+            case orders.Announce(event):
+                self.events.append(event)
                 for goal, _ in self.waiting:
-                    goal.hear(happening)
+                    goal.observe(event)
             case orders.Exit():
                 assert not self.processes, "the master left while children lived"
                 self.exited = True
         return []
 
     def judge_goals(self) -> None:
-        """The clients whose goal has a verdict are told it, and it is true."""
+        """Check the verdicts of goals that have one, and end those goals."""
         for goal, begun in list(self.waiting):
             if (verdict := goal.verdict()) is not None:
-                assert_true(self.pool, goal, verdict, self.happenings[begun:])
+                assert_true(self.pool, goal, verdict, self.events[begun:])
                 self.waiting.remove((goal, begun))
 
     def wait_for(self, goal: Goal) -> None:
-        self.waiting.append((goal, len(self.happenings)))
+        self.waiting.append((goal, len(self.events)))
 
     def alive(self, worker: int) -> Process:
         assert worker in self.processes, "signalled a worker that was reaped"
@@ -148,12 +148,14 @@ class World(RuleBasedStateMachine):
         return (fallback or self.pool.plan).generation
 
     def check_roll_is_gentle(self, fact, before, ordered) -> None:
-        """A slot that served still serves, unless its worker failed or was not wanted, or its heir
-        ended with the work of the slot done."""
+        """Assert that a slot that was served still is.
+
+        Exceptions: its worker failed or was not wanted, or its heir ended with the work done.
+        """
         for slot, worker in before.items():
-            if slot >= self.pool.target or worker.state is State.HUNG:
+            if slot >= self.pool.target or worker.state is WorkerState.HUNG:
                 continue
-            if isinstance(fact, facts.Exited) and self.pool.workers.budget(slot).closed:
+            if isinstance(fact, facts.Exited) and self.pool.workers.budget(slot).is_closed:
                 continue
             own = getattr(fact, "worker", None) == worker.id
             if own and isinstance(fact, facts.Exited | facts.Leaving):
@@ -162,27 +164,27 @@ class World(RuleBasedStateMachine):
             assert slot in serving, f"{fact} cost slot {slot} its worker"
 
     def check_recycle_is_gentle(self, slot: int, generation: int) -> None:
-        """Never during a roll, and one heir at a time."""
+        """Assert that no worker is recycled during a roll, and only one at a time."""
         busy = {w.slot for w in self.pool.workers.ready() if self.processes[w.id].busy}
         recycled = {w.slot for w in self.pool.workers.ready() if w.generation == generation}
         if slot in recycled:
             assert self.pool.state is not MasterState.RELOADING
-            fresh = [w.slot for w in self.pool.workers if w.state in FRESH]
+            fresh = [w.slot for w in self.pool.workers if w.state in STARTING_STATES]
             assert [each for each in fresh if each in recycled] == [slot]
             assert slot not in busy, "recycled in the middle of its work"
 
     def check_frozen_keeps_the_old(self, ordered, fallen_to: int) -> None:
         failed = [
-            o.happening
+            o.event
             for o in ordered
-            if isinstance(o, orders.Announce) and isinstance(o.happening, orders.RollFailed)
+            if isinstance(o, orders.Announce) and isinstance(o.event, orders.RollFailed)
         ]
         for failure in failed:
             if self.pool.state is MasterState.FROZEN:
                 assert failure.kept == self.pool.plan.generation == fallen_to
                 assert self.pool.failure
 
-    # What may happen to a process.
+    # Events of processes.
 
     def some(self, data: st.DataObject, **wanted: bool) -> int:
         found = [
@@ -228,11 +230,11 @@ class World(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def a_worker_says_where_it_is_stuck(self, data: st.DataObject) -> None:
-        """Whether it was asked or not."""
+        """The worker may have been asked for its stacks or not."""
         self.tell(facts.Stuck(self.some(data, killed=False), "GET /slow"))
 
     @rule(data=st.data())
-    def somebody_signals_a_worker(self, data: st.DataObject) -> None:
+    def a_worker_is_signalled(self, data: st.DataObject) -> None:
         worker = self.some(data, killed=False)
         self.processes[worker].asked_to_stop = True
         self.tell(facts.Leaving(worker))
@@ -241,7 +243,7 @@ class World(RuleBasedStateMachine):
     def a_worker_waits_for_its_threads(self, data: st.DataObject) -> None:
         worker = self.some(data, asked_to_stop=True, killed=False)
         self.tell(facts.Leaving(worker))
-        known = self.pool.workers.get(worker, State.DRAINING)
+        known = self.pool.workers.get(worker, WorkerState.DRAINING)
         self.processes[worker].waits = known is not None
         self.tell(facts.Leaving(worker, "threads"))
 
@@ -255,7 +257,7 @@ class World(RuleBasedStateMachine):
         self.tell(facts.Worn(self.some(data, ready=True), "1000 requests"))
 
     @rule(worker=st.integers(0, 60))
-    def gossip_about_anybody(self, worker: int) -> None:
+    def facts_about_unknown_workers(self, worker: int) -> None:
         self.tell(facts.BootFailed(worker + 1000, "who?"))
         self.tell(facts.Exited(worker + 1000, code=0))
 
@@ -267,7 +269,7 @@ class World(RuleBasedStateMachine):
     def memory_is_short(self, fail: bool) -> None:
         self.forks_fail = fail
 
-    # What an operator may wish.
+    # Requests of an operator.
 
     @rule(policy=POLICIES, again=st.integers(1, 3))
     def hup(self, policy: Policy, again: int) -> None:
@@ -295,9 +297,9 @@ class World(RuleBasedStateMachine):
     @rule(quick=st.booleans())
     def stop(self, quick: bool) -> None:
         self.tell(facts.StopRequested(quick))
-        assert self.pool.stopping
+        assert self.pool.is_stopping
 
-    # What a client may ask and wait for.
+    # Commands of clients that wait.
 
     @rule()
     def a_client_waits(self) -> None:
@@ -327,7 +329,7 @@ class World(RuleBasedStateMachine):
 
     @rule(seconds=st.floats(0.01, 40.0))
     def time_passes(self, seconds: float) -> None:
-        """The master wakes at each of its deadlines on the way."""
+        """Let time pass; the master wakes at each of its deadlines."""
         until = self.now + seconds
         for _ in range(200):
             due = self.pool.next_deadline()
@@ -340,12 +342,13 @@ class World(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([5.0, 100.0, 100_000.0]))
     def the_machine_is_suspended(self, seconds: float) -> None:
-        """Everybody sleeps; on waking the master is first, before any worker could beat."""
-        hung = {w.id for w in self.pool.workers if w.state is State.HUNG}
+        """Suspend master and workers; after it the master runs first, before any worker could
+        beat."""
+        hung = {w.id for w in self.pool.workers if w.state is WorkerState.HUNG}
         healthy = {number for number, process in self.processes.items() if process.beating}
         self.now += seconds
         self.tell(facts.Tick())
-        newly = {w.id for w in self.pool.workers if w.state is State.HUNG} - hung
+        newly = {w.id for w in self.pool.workers if w.state is WorkerState.HUNG} - hung
         if seconds > HANG + 10:
             assert not newly & healthy, "a sleep was taken for a hang"
         self.beat()
@@ -359,14 +362,14 @@ class World(RuleBasedStateMachine):
         busy = frozenset(number for number, process in self.processes.items() if process.busy)
         self.tell(facts.Heartbeats(deadlines, busy))
 
-    # What always holds.
+    # Invariants.
 
     @invariant()
     def a_slot_has_one_incumbent_and_one_heir_at_most(self) -> None:
         if not hasattr(self, "pool") or self.exited:
             return
         ready = [w.slot for w in self.pool.workers.ready()]
-        fresh = [w.slot for w in self.pool.workers if w.state in FRESH]
+        fresh = [w.slot for w in self.pool.workers if w.state in STARTING_STATES]
         assert len(ready) == len(set(ready))
         assert len(fresh) == len(set(fresh))
         assert all(slot < self.pool.target for slot in ready + fresh)
@@ -376,7 +379,7 @@ class World(RuleBasedStateMachine):
         if not hasattr(self, "pool") or self.exited:
             return
         for worker in self.pool.workers:
-            if worker.state in (State.BOOTING, State.DRAINING, State.HUNG):
+            if worker.state in (WorkerState.BOOTING, WorkerState.DRAINING, WorkerState.HUNG):
                 assert worker.deadline is not None
                 assert worker.deadline > self.now
         due = self.pool.next_deadline()
@@ -389,7 +392,7 @@ class World(RuleBasedStateMachine):
             self.unborn.clear()
 
     def teardown(self) -> None:
-        """A quiet world converges: to the target at one generation, or to the end."""
+        """A world without failures converges to the target at one generation, or to the end."""
         if not hasattr(self, "pool"):
             return
         self.every_client_is_told()
@@ -403,7 +406,7 @@ class World(RuleBasedStateMachine):
         ]
 
     def every_client_is_told(self) -> None:
-        """In bounded time, also where what is wrong with the world stays wrong."""
+        """Every goal ends in bounded time, also if the failures of the world go on."""
         self.forks_fail = self.fate == "forks fail"
         until = self.now + LONGEST
         for _ in range(5000):
@@ -419,7 +422,7 @@ class World(RuleBasedStateMachine):
         assert not self.waiting, self.waiting
 
     def doomed_step(self) -> bool:
-        """Every process does what its fate lets it do; False: none did anything."""
+        """Let every process do a step that its fate allows; return whether any did one."""
         acted = False
         for number, process in sorted(self.processes.items()):
             if number not in self.processes:
@@ -447,7 +450,7 @@ class World(RuleBasedStateMachine):
         return acted
 
     def quiet_step(self) -> None:
-        """Everybody does what is expected of him; when nobody has to, time goes on."""
+        """Let every process do as it should; if none has anything to do, let time pass."""
         acted = False
         for number, process in sorted(self.processes.items()):
             acted |= process.killed or process.asked_to_stop or not process.ready
@@ -467,11 +470,11 @@ class World(RuleBasedStateMachine):
 
     def settled(self) -> bool:
         pool = self.pool
-        if pool.stopping or len(pool.workers) != len(pool.workers.ready()):
+        if pool.is_stopping or len(pool.workers) != len(pool.workers.ready()):
             return False
         if pool.state is MasterState.RELOADING:
             return False
-        wanted = {s for s in range(pool.target) if not pool.workers.budget(s).closed}
+        wanted = {s for s in range(pool.target) if not pool.workers.budget(s).is_closed}
         serving = {w.slot for w in pool.workers.ready() if w.generation == pool.plan.generation}
         return serving >= wanted and not any(w.worn for w in pool.workers)
 
@@ -483,7 +486,7 @@ World.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestPoolInAnyWorld = World.TestCase
-# Half a minute on a quiet machine; a busy one is no reason to fail.
+# It takes half a minute on an idle machine, and much longer on a busy one.
 TestPoolInAnyWorld.pytestmark = [pytest.mark.timeout(900)]
 
 
@@ -492,7 +495,7 @@ TestPoolInAnyWorld.pytestmark = [pytest.mark.timeout(900)]
 def test_every_goal_ends_with_a_true_verdict(
     state: Callable[[SmallWorld], None], verb: str
 ) -> None:
-    """Whatever happens to the workers from then on, and whichever verb comes in the middle."""
+    """In each fate of the workers, and with each other request in the middle."""
     for fate in FATES:
         for meanwhile, happen in MEANWHILE.items():
             for at in (0, 2):

@@ -1,0 +1,38 @@
+"""Helpers: servers of programs, and the Node program that tells its version."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.live.harness import APPS, Server
+
+needs_node = pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
+
+
+@contextmanager
+def running_program(
+    cwd: Path, program: Sequence[str], *options: str, workers: int = 1, ready: bool = True
+) -> Iterator[Server]:
+    """Run a server of this program; at the end it is destroyed with all its descendants."""
+    server = Server("-w", str(workers), *options, "--", *program, cwd=cwd)
+    try:
+        yield server.ready(workers) if ready else server
+    finally:
+        try:
+            descendants = psutil.Process(server.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            descendants = []
+        server.destroy()
+        for process in descendants:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def write_node(folder: Path, version: int) -> None:
+    """Write server.js, a program whose answers begin with its version."""
+    source = (APPS / "server.js").read_text()
+    (folder / "server.js").write_text(source.replace("0001", f"{version:04d}"))
