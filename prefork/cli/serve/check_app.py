@@ -18,9 +18,9 @@ from prefork.observe.logger import Log
 from prefork.plural import pluralize
 from prefork.pool import Policy
 from prefork.unix.identity import resolve_identity
-from prefork.unix.pipes import open_ready_pipe, read_available
+from prefork.unix.pipes import Pipe, open_ready_pipe, read_available
 from prefork.unix.poller import Poller
-from prefork.unix.process import Child, fork
+from prefork.unix.process import Child, ExitStatus, fork
 from prefork.unix.scoreboard import Scoreboard
 from prefork.unix.shared_queue import SharedQueue
 from prefork.worker.app_api import WorkerInfo
@@ -38,13 +38,38 @@ def check_app(config: Config, start_dir: str) -> str:
     be loaded.
     """
     pool_policy = make_policy(config)
+    pipe = open_ready_pipe()
+    context = _make_context(config, start_dir, pipe)
+
+    def run_check() -> int:
+        os.close(pipe.reader)
+        try:
+            text, code = load_app_only(context), 0
+        except PreforkError as error:
+            text, code = str(error), error.exit_code
+        # A pipe holds 64 KB, and the parent reads only after this process has ended.
+        os.write(pipe.writer, text.encode("utf-8", "backslashreplace")[:65000])
+        return code
+
+    child = fork(run_check)
+    is_in_time = _wait_or_kill(child, pool_policy)
+    report = (read_available(pipe.reader) or b"").decode("utf-8", "replace")
+    death = child.reap()
+    if not is_in_time:
+        raise AppError("loading the app did not end within --boot-timeout; its stacks are above")
+    _raise_failure(death, report)
+    workers = pluralize(pool_policy.initial_workers, "worker")
+    return f"{describe_target(config)}: {report}, {workers}"
+
+
+def _make_context(config: Config, start_dir: str, pipe: Pipe) -> WorkerContext:
+    """Return what a worker gets from its master, without listeners and without logs of its own."""
     identity = resolve_identity(config.user, config.group)
     folder, imports = resolve_folders(config, start_dir)
     tls = load_credentials(config, start_dir)
     hide_secrets(config)
-    pipe = open_ready_pipe()
     log = Log(config.log_level, "")
-    context = WorkerContext(
+    return WorkerContext(
         info=WorkerInfo(0, 1, resolve_name(config)),
         config=config,
         identity=identity,
@@ -69,29 +94,14 @@ def check_app(config: Config, start_dir: str) -> str:
         flush_logs=lambda: None,
     )
 
-    def run_check() -> int:
-        os.close(pipe.reader)
-        try:
-            text, code = load_app_only(context), 0
-        except PreforkError as error:
-            text, code = str(error), error.exit_code
-        # A pipe holds 64 KB, and the parent reads only after this process has ended.
-        os.write(pipe.writer, text.encode("utf-8", "backslashreplace")[:65000])
-        return code
 
-    child = fork(run_check)
-    is_in_time = _wait_or_kill(child, pool_policy)
-    report = (read_available(pipe.reader) or b"").decode("utf-8", "replace")
-    death = child.reap()
-    if not is_in_time:
-        raise AppError("loading the app did not end within --boot-timeout; its stacks are above")
+def _raise_failure(death: ExitStatus, report: str) -> None:
+    """Raise the error that the child reported, or one that names how the child ended."""
     if death.code == MachineError.exit_code and report:
         raise MachineError(report)
     if death.code != 0 or not report:
         cause = death.signal or f"exit code {death.code}"
         raise AppError(report or f"loading the app ended the process: {cause}")
-    workers = pluralize(pool_policy.initial_workers, "worker")
-    return f"{describe_target(config)}: {report}, {workers}"
 
 
 def _wait_or_kill(child: Child, policy: Policy) -> bool:

@@ -8,6 +8,7 @@ Design
 
 import gc
 import os
+from typing import Any
 
 from prefork.cli.output.output_streams import original_streams
 from prefork.cli.output.resource_errors import resource_error
@@ -72,9 +73,9 @@ def _run_master(
     managed: AppFolder | None,
     inherited: InheritedState,
 ) -> int:
+    """Create the master in this process and run it until it ends; return its exit code."""
     # The signal queue comes first: a signal that arrives while the master binds its sockets and
     # writes its pid file must not be lost.
-    """Create the master in this process and run it until it ends; return its exit code."""
     signal_queue = SignalQueue(SIGNALS)
     if config.umask is not None:
         os.umask(config.umask)
@@ -97,15 +98,7 @@ def _run_master(
         folder, unlisted_reason = _claim_free_name(config)
     registration = None
     if folder is not None:
-        origin = {
-            "app": describe_target(config),
-            "namespace": config.namespace,
-            "arguments": settings.arguments,
-            "here": start_dir,
-            "file": settings.file,
-            "section": settings.section,
-            "stage": settings.stage,
-        }
+        origin = _describe_origin(settings, config, start_dir)
         registration = Registration(folder, origin, managed is not None, log, group, inherited)
     try:
         master = Master(
@@ -120,14 +113,34 @@ def _run_master(
         log.logger.warning(
             "%s; the app serves, but `prefork list` does not show it", unlisted_reason
         )
-    # Freeze the objects that exist now. Otherwise the garbage collector of each worker would write
-    # to their headers, and the kernel would copy the pages that workers share with the master.
-    gc.collect()
-    gc.freeze()
+    _freeze_objects()
     try:
         return master.run()
     finally:
         log.flush()
+
+
+def _describe_origin(settings: SettingsLoader, config: Config, start_dir: str) -> dict[str, Any]:
+    """Return how this app was started, for the list of apps and for the next start."""
+    return {
+        "app": describe_target(config),
+        "namespace": config.namespace,
+        "arguments": settings.arguments,
+        "here": start_dir,
+        "file": settings.file,
+        "section": settings.section,
+        "stage": settings.stage,
+    }
+
+
+def _freeze_objects() -> None:
+    """Exclude the objects that exist now from garbage collection in this process and its children.
+
+    Otherwise the collector of each worker would write to their headers, and the kernel would copy
+    the pages that workers share with the master.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _log_warnings(settings: SettingsLoader, config: Config, log: Log) -> None:

@@ -109,7 +109,7 @@ def launch(
     ``folder``: the claimed folder of the app; ``is_new``: remove it when the app cannot start;
     ``inherited``: what the last master left. Raises PreforkError, StartFailedError.
     """
-    # What is buffered would be written by the child once more. An error is reported at the end.
+    # Buffered output would be written by the child once more. An error is reported at the end.
     with suppress(OutputError):
         sys.stdout.flush()
     # A fork, because the process that becomes the master does not return to this command.
