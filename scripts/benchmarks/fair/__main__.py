@@ -23,10 +23,10 @@ from ..options import (
     read,
     tell,
 )
-from .crews import CREWS, Crew, missing
 from .picture import svg
 from .results import Run, as_json, from_json
 from .rounds import QUICK, Extent, run
+from .servers import CREWS, Crew, missing
 from .tables import document
 
 LATEST = Path(__file__).resolve().parents[1]

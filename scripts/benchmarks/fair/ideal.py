@@ -1,4 +1,4 @@
-"""The load of `trials.mixed` on a single queue: as fair as it can be.
+"""The load of `workloads.mixed` on a single queue: as fair as it can be.
 
 Pure: time is a number. Each client has one request outstanding and sends the next one as soon as
 it is answered; whichever worker is free takes the request that waits for longest.

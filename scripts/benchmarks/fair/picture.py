@@ -10,7 +10,7 @@ from ..picture import BAR, BAR_STEP, MARGIN, STYLE, WIDTH
 from ..picture import text as words
 from .results import Figures, Run
 from .rounds import WORKERS
-from .trials import ideal_burst
+from .workloads import ideal_burst
 
 TOP = 96
 NAMES = 150

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .crews import CREWS
-from .trials import Burst, Mixed
+from .servers import CREWS
+from .workloads import Burst, Mixed
 
 
 @dataclass(frozen=True)

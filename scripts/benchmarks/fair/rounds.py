@@ -16,9 +16,9 @@ from ..options import tell
 from ..peers import APPS, PROJECT
 from ..server import Running, ServerError, free_port
 from .clients import ClientError
-from .crews import Crew, serving, settle
 from .results import Accepting, Figures, Run
-from .trials import LEVELS, Level, burst, ideal, mixed, sequential
+from .servers import Crew, serving, settle
+from .workloads import LEVELS, Level, burst, ideal, mixed, sequential
 
 WORKERS = 4
 WAYS = ("--accept fair", "--accept any")

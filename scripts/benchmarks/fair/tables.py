@@ -9,7 +9,7 @@ from ..table import aligned
 from .ideal import LONG, LONG_IN_A_HUNDRED, SHORT
 from .results import Figures, Run
 from .rounds import WORKERS
-from .trials import BURST, BURST_MS, LEVELS, Mixed, ideal_burst
+from .workloads import BURST, BURST_MS, LEVELS, Mixed, ideal_burst
 
 IDEAL, NONE = "*ideal: a single queue*", "-"
 

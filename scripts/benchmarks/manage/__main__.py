@@ -23,9 +23,9 @@ from ..options import (
 )
 from ..peers import ROOT
 from ..report import NoResultsError, between
+from .managers import PM2, SIDES, THEIRS, Side
 from .results import Run, as_json, from_json, tables
 from .rounds import run
-from .sides import PM2, SIDES, THEIRS, Side
 from .trial import adopt_orphans
 
 START, END = "<!-- manage -->\n", "<!-- /manage -->\n"

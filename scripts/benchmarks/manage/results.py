@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from ..table import aligned
-from .sides import OURS, PYTHON, SIDES, STEPS, THEIRS, WORKERS, Side, Step
+from .managers import OURS, PYTHON, SIDES, STEPS, THEIRS, WORKERS, Side, Step
 from .trial import Memory, Trial
 
 UNKNOWN = "?"

@@ -6,8 +6,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
+from .managers import Side, Step
 from .results import Figures, Run
-from .sides import Side, Step
 from .trial import Managed, TrialError
 
 AFTERWARDS: tuple[Step, ...] = ("start", "reload", "scale up", "scale down")

@@ -22,7 +22,7 @@ from urllib.request import urlopen
 
 from ..server import environment, free_port
 from ..usage import children_of, cpu_ns, pss_of
-from .sides import APPS, STEPS, Side, Step
+from .managers import APPS, STEPS, Side, Step
 
 PATIENCE_SECONDS = 60.0
 LOOK_SECONDS = 0.002

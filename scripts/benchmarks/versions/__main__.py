@@ -14,7 +14,7 @@ from ..loads import LOADS
 from ..options import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, count, duration, read, tell
 from ..peers import ROOT
 from ..server import ServerError
-from .pairs import Comparison, compare
+from .comparison import Comparison, compare
 
 DEFAULT_LOADS = ("hello", "hello-varied", "json")
 

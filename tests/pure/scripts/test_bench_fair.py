@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from benchmarks.fair import tables
 from benchmarks.fair.__main__ import write
-from benchmarks.fair.crews import CREWS
 from benchmarks.fair.ideal import LONG, SHORT, percentile, services, single_queue
 from benchmarks.fair.picture import svg
 from benchmarks.fair.results import Accepting, Figures, Run, as_json, from_json
-from benchmarks.fair.trials import LEVELS, Burst, Mixed, ideal, ideal_burst, shares
+from benchmarks.fair.servers import CREWS
+from benchmarks.fair.workloads import LEVELS, Burst, Mixed, ideal, ideal_burst, shares
 
 MIXED = Mixed(360, 120, 641, 1665, 0.87, 1.25, 6, 31)
 RUN = Run(

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from benchmarks.manage import __main__ as command
+from benchmarks.manage.managers import OURS, SIDES, STEPS, THEIRS
 from benchmarks.manage.results import Figures, Run, as_json, from_json, tables
-from benchmarks.manage.sides import OURS, SIDES, STEPS, THEIRS
 from benchmarks.manage.trial import Memory, Trial
 from benchmarks.report import between
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from benchmarks.loads import LOADS
 from benchmarks.versions import __main__ as command
-from benchmarks.versions.pairs import Comparison, peer_of
+from benchmarks.versions.comparison import Comparison, peer_of
 
 DRIFTING = [(10.0, 10.1), (20.0, 20.2), (11.0, 11.11), (40.0, 40.4)]
 """A machine whose speed changes fourfold, and a checkout that always costs one per cent more."""

@@ -39,13 +39,13 @@ class Crew:
 
 def _prefork(name: str, app: str, options: str = "") -> Crew:
     base = f"-m prefork -w {{workers}} -b 127.0.0.1:{{port}} --log-level warning {options}"
-    return Crew(f"prefork {name}", PROJECT / "python", f"{base} pids:{app}")
+    return Crew(f"prefork {name}", PROJECT / "python", f"{base} sleep_app:{app}")
 
 
 def _gunicorn(kind: str, app: str) -> Crew:
     words = (
         f"-m gunicorn -w {{workers}} -k {kind} -b 127.0.0.1:{{port}}"
-        f" --no-control-socket --log-level warning pids:{app}"
+        f" --no-control-socket --log-level warning sleep_app:{app}"
     )
     return Crew(f"gunicorn {kind}", PEERS_OWN / "python", words, "gunicorn")
 
@@ -53,7 +53,7 @@ def _gunicorn(kind: str, app: str) -> Crew:
 def _granian(app: str, options: str = "") -> Crew:
     words = (
         f"-m granian --interface {app} --loop uvloop --workers {{workers}} {options}"
-        f" --host 127.0.0.1 --port {{port}} --no-access-log --log-level warning pids:{app}"
+        f" --host 127.0.0.1 --port {{port}} --no-access-log --log-level warning sleep_app:{app}"
     )
     return Crew(f"granian {app}", PEERS_OWN / "python", words, "granian")
 
@@ -61,7 +61,7 @@ def _granian(app: str, options: str = "") -> Crew:
 def _uvicorn() -> Crew:
     words = (
         "-m uvicorn --loop uvloop --http httptools --workers {workers} --host 127.0.0.1"
-        " --port {port} --no-access-log --log-level warning pids:asgi"
+        " --port {port} --no-access-log --log-level warning sleep_app:asgi"
     )
     return Crew("uvicorn", PEERS_OWN / "python", words, "uvicorn")
 
@@ -71,7 +71,7 @@ def _uwsgi(name: str, options: str = "") -> Crew:
     words = (
         f"--virtualenv {PEERS_OWN.parent} --need-app --die-on-term --master --disable-logging"
         f" --http-socket 127.0.0.1:{{port}} --listen 1024 --processes {{workers}} {options}"
-        " --module pids:wsgi"
+        " --module sleep_app:wsgi"
     )
     return Crew(name, PEERS_OWN / "uwsgi", words, "uWSGI")
 
@@ -91,7 +91,12 @@ CREWS = (
     _granian("asgi"),
     _uwsgi("uWSGI"),
     _uwsgi("uWSGI thunder-lock", "--thunder-lock"),
-    Crew("Node cluster", Path(shutil.which("node") or "node"), "pids.js {port} {workers}", "node"),
+    Crew(
+        "Node cluster",
+        Path(shutil.which("node") or "node"),
+        "sleep_app.js {port} {workers}",
+        "node",
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-// As pids.py, in Node's cluster: node pids.js PORT WORKERS
+// As sleep_app.py, in Node's cluster: node sleep_app.js PORT WORKERS
 const cluster = require('node:cluster');
 const http = require('node:http');
 
