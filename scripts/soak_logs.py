@@ -26,14 +26,14 @@ import prefork
 
 def main(listener):
     slot, each = os.environ["PREFORK_SLOT"], {each}
-    begun = time.monotonic()
+    started_at = time.monotonic()
     for number in range(each):
         stream = sys.stderr if number % 10 == 0 else sys.stdout
         print(f"line {{number}} of {{slot}} " + "x" * 60, file=stream)
-        ahead = number / {rate} - (time.monotonic() - begun)
+        ahead = number / {rate} - (time.monotonic() - started_at)
         if number % 100 == 0 and ahead > 0:
             time.sleep(ahead)
-    took = time.monotonic() - begun
+    took = time.monotonic() - started_at
     with open(f"done-{{slot}}", "w") as file:
         file.write(str(took))
     while True:
@@ -45,7 +45,7 @@ LINE = re.compile(rb"^\S+ \S+ \[\d+\] (\d+) (out|err) line (\d+) of (\d+) x{60}$
 
 def main() -> int:
     """The exit code."""
-    words = _words()
+    words = _parse_options()
     each = words.rate * words.seconds // words.workers
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -56,13 +56,13 @@ def main() -> int:
         start += ["--log-rotate-size", words.rotate, "--timeout", "off", "soak:main"]
         subprocess.run(prefork + start, cwd=folder, env=environ, check=True)
         try:
-            _watch(folder, environ, words, each)
+            _wait_for_workers(folder, environ, words, each)
         finally:
             subprocess.run([*prefork, "stop", "--quick", "soak"], env=environ, check=True)
-        return _count(folder / "home/soak", words.workers, each)
+        return _check_files(folder / "home/soak", words.workers, each)
 
 
-def _words() -> argparse.Namespace:
+def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/soak-logs", description=__doc__)
     parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("--rate", type=int, default=50_000, help="lines a second, of all workers")
@@ -72,25 +72,27 @@ def _words() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _watch(folder: Path, environ: dict[str, str], words: argparse.Namespace, each: int) -> None:
+def _wait_for_workers(
+    folder: Path, environ: dict[str, str], words: argparse.Namespace, each: int
+) -> None:
     master = psutil.Process(Client(folder / "home").apps()[0]["pid"])
     before = master.memory_full_info().uss
     follow = [sys.executable, "-m", "prefork", "logs", "soak", "-f", "-n", "0"]
     follower = subprocess.Popen(follow, env=environ, stdout=subprocess.DEVNULL)
-    begun = time.monotonic()
+    started_at = time.monotonic()
     kills = 0
     while len(list(folder.glob("done-*"))) < words.workers:
         time.sleep(0.5)
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - started_at
         stopped = words.seconds / 4 < seconds < words.seconds * 3 / 4
         follower.send_signal(signal.SIGSTOP if stopped else signal.SIGCONT)
         if words.kill:
-            kills += _kill_writer(master)
+            kills += _kill_log_writer(master)
         if seconds > 20 * words.seconds:
             sys.exit("it does not come to its end")
     took = [float(done.read_text()) for done in folder.glob("done-*")]
     after = master.memory_full_info().uss
-    cpu = {child.pid: child.cpu_times() for child in _writers(master)}
+    cpu = {child.pid: child.cpu_times() for child in _find_log_writers(master)}
     follower.send_signal(signal.SIGCONT)
     follower.terminate()
     follower.wait()
@@ -102,18 +104,18 @@ def _watch(folder: Path, environ: dict[str, str], words: argparse.Namespace, eac
     print(f"log writer: {sum(c.user + c.system for c in cpu.values()):.1f} s of CPU")
 
 
-def _writers(master: psutil.Process) -> list[psutil.Process]:
+def _find_log_writers(master: psutil.Process) -> list[psutil.Process]:
     return [child for child in master.children() if "log writer" in " ".join(child.cmdline())]
 
 
-def _kill_writer(master: psutil.Process) -> int:
-    for writer in _writers(master):
+def _kill_log_writer(master: psutil.Process) -> int:
+    for writer in _find_log_writers(master):
         writer.kill()
         return 1
     return 0
 
 
-def _count(folder: Path, workers: int, each: int) -> int:
+def _check_files(folder: Path, workers: int, each: int) -> int:
     found: dict[tuple[int, bytes], list[int]] = defaultdict(list)
     strange = 0
     olds = sorted(folder.glob("soak.out.*"), key=lambda path: int(path.name.split(".")[2]))

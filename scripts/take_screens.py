@@ -44,7 +44,7 @@ def app(environ, start_response):
 
 
 @contextmanager
-def apps() -> Iterator[Client]:
+def run_apps() -> Iterator[Client]:
     """They run, in a folder that is removed at the end."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -65,7 +65,7 @@ def apps() -> Iterator[Client]:
             prefork("stop", "all")
 
 
-def ask(address: str, until: float) -> None:
+def send_requests(address: str, until: float) -> None:
     """One client, who thinks between two requests."""
     client = http.client.HTTPConnection(address)
     while time.monotonic() < until:
@@ -78,7 +78,7 @@ def ask(address: str, until: float) -> None:
     client.close()
 
 
-def export(drawn: RenderableType, name: str, width: int, height: int | None = None) -> None:
+def export_svg(drawn: RenderableType, name: str, width: int, height: int | None = None) -> None:
     """As SVG. The font is the reader's: nothing is fetched from elsewhere."""
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
     console.print(drawn, height=height)
@@ -90,19 +90,21 @@ def export(drawn: RenderableType, name: str, width: int, height: int | None = No
 
 
 def main() -> None:
-    with apps() as client:
+    with run_apps() as client:
         (web,) = [app for app in client.apps() if app["name"] == "web"]
         until = time.monotonic() + SECONDS
         words = (web["listening"][0], until)
-        threads = [threading.Thread(target=ask, args=words) for _ in range(CLIENTS)]
+        threads = [threading.Thread(target=send_requests, args=words) for _ in range(CLIENTS)]
         for thread in threads:
             thread.start()
         look = AppSampler(client)
         while time.monotonic() < until - 2:
             seen = look.sample_apps()
             time.sleep(1)
-        export(draw(ScreenState(seen, "web", look.recent_log("web")), 110, 28), "monit", 110, 28)
-        export(render_app_list(client.measured(), 110), "list", 110)
+        export_svg(
+            draw(ScreenState(seen, "web", look.recent_log("web")), 110, 28), "monit", 110, 28
+        )
+        export_svg(render_app_list(client.measured(), 110), "list", 110)
         for thread in threads:
             thread.join()
 

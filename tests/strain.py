@@ -36,7 +36,9 @@ def main() -> int:
     parser.add_argument("--connections", type=int, help="default: 10000 idle, 2000 slow ones")
     parser.add_argument("--seconds", type=float, default=10.0, help="for each figure (%(default)s)")
     options = parser.parse_args()
-    measure, most = {"idle": (idle, 10_000), "slowloris": (slowloris, 2_000)}[options.what]
+    measure, most = {"idle": (measure_idle, 10_000), "slowloris": (measure_slowloris, 2_000)}[
+        options.what
+    ]
     count = options.connections or most
     require_descriptors(count)
     for kind in KINDS:
@@ -45,16 +47,16 @@ def main() -> int:
     return 0
 
 
-def idle(server: Server, count: int, seconds: float) -> str:
+def measure_idle(server: Server, count: int, seconds: float) -> str:
     """Each has had an answer. What is given back later is given back before the end."""
     (worker,) = server.workers()
     with connect_many(server, 200, HELLO):
         pass
     before = private_bytes(worker.pid)
-    alone = _cpu(worker, seconds)
+    alone = _measure_cpu(worker, seconds)
     with connect_many(server, count, HELLO):
         time.sleep(6)
-        with_crowd = _cpu(worker, seconds)
+        with_crowd = _measure_cpu(worker, seconds)
         each = (private_bytes(worker.pid) - before) / count
     return (
         f"{count} idle connections: {each / 1024:.2f} KB each; "
@@ -62,20 +64,20 @@ def idle(server: Server, count: int, seconds: float) -> str:
     )
 
 
-def _cpu(worker: psutil.Process, seconds: float) -> float:
+def _measure_cpu(worker: psutil.Process, seconds: float) -> float:
     before, since = sum(worker.cpu_times()[:2]), time.monotonic()
     time.sleep(seconds)
     return (sum(worker.cpu_times()[:2]) - before) / (time.monotonic() - since)
 
 
-def slowloris(server: Server, count: int, seconds: float) -> str:
+def measure_slowloris(server: Server, count: int, seconds: float) -> str:
     """The attackers are in another process; each sends a byte a second and comes back when cut."""
-    quiet = _p99(server, seconds)
+    quiet = _measure_p99(server, seconds)
     ready, over = multiprocessing.Event(), multiprocessing.Event()
     attack = multiprocessing.Process(target=_attack, args=(server, count, ready, over))
     attack.start()
     ready.wait()
-    attacked = _p99(server, seconds)
+    attacked = _measure_p99(server, seconds)
     over.set()
     attack.join()
     return (
@@ -99,7 +101,7 @@ def _attack(server: Server, count: int, ready: Event, over: Event) -> None:
             turn = (turn + 1) % TURNS
 
 
-def _p99(server: Server, seconds: float) -> float:
+def _measure_p99(server: Server, seconds: float) -> float:
     """Each client sends its next request when it has got its answer."""
     with ExitStack() as stack:
         wires = [stack.enter_context(tcp(server)) for _ in range(HONEST)]

@@ -20,7 +20,7 @@ FINAL_TEXT = 0x81
 class Answer:
     """`begins` is the status line of a response, or the head of a WebSocket frame."""
 
-    begins: bytes
+    first_bytes: bytes
     body: bytes
     size: int
     closes: bool
@@ -33,60 +33,60 @@ class _Reader:
         self._stream = stream
         self.size = 0
 
-    def line(self) -> bytes:
+    def read_line(self) -> bytes:
         line = self._stream.readline()
         self.size += len(line)
         if not line.endswith(CRLF):
             raise BadAnswerError("the connection closed in the middle of an answer")
         return line[:-2]
 
-    def exactly(self, count: int) -> bytes:
+    def read_exactly(self, count: int) -> bytes:
         data = self._stream.read(count)
         self.size += len(data)
         if len(data) < count:
             raise BadAnswerError("the connection closed in the middle of an answer")
         return data
 
-    def rest(self) -> bytes:
+    def read_to_end(self) -> bytes:
         data = self._stream.read()
         self.size += len(data)
         return data
 
 
-def ask(port: int, load: Load, timeout: float = 5.0) -> Answer:
+def request_once(port: int, load: Load, timeout: float = 5.0) -> Answer:
     """Sends one request on a connection of its own and reads the answer, which must be right."""
     try:
-        answer = _answer(port, load, timeout)
+        answer = _send_and_read(port, load, timeout)
     except ssl.SSLError as error:
         raise BadAnswerError(f"no TLS: {error}") from None
     if answer.body != load.body:
-        raise BadAnswerError(f"answered {answer.begins!r} {answer.body[:40]!r}")
+        raise BadAnswerError(f"answered {answer.first_bytes!r} {answer.body[:40]!r}")
     return answer
 
 
-def _answer(port: int, load: Load, timeout: float) -> Answer:
+def _send_and_read(port: int, load: Load, timeout: float) -> Answer:
     with connect(port, load, timeout) as connection:
-        connection.sendall(next(load.requests()))
+        connection.sendall(next(load.iterate_requests()))
         with connection.makefile("rb") as stream:
             reader = _Reader(stream)
-            return _frame(reader) if load.opening else _response(reader)
+            return _read_frame(reader) if load.opening else _read_response(reader)
 
 
-def _frame(reader: _Reader) -> Answer:
-    head = reader.exactly(2)
+def _read_frame(reader: _Reader) -> Answer:
+    head = reader.read_exactly(2)
     if head[0] != FINAL_TEXT or head[1] > 125:
         raise BadAnswerError(f"not a small text frame: {head!r}")
-    return Answer(head, reader.exactly(head[1]), reader.size, closes=False)
+    return Answer(head, reader.read_exactly(head[1]), reader.size, closes=False)
 
 
-def _response(reader: _Reader) -> Answer:
-    status_line = reader.line()
+def _read_response(reader: _Reader) -> Answer:
+    status_line = reader.read_line()
     if not status_line.startswith(b"HTTP/1."):
         raise BadAnswerError(f"not an HTTP/1 answer: {status_line[:40]!r}")
     if b" 200 " not in status_line:
         raise BadAnswerError(f"answered {status_line!r}")
     headers = {}
-    while line := reader.line():
+    while line := reader.read_line():
         name, _, value = line.partition(b":")
         headers[name.lower()] = value.strip().lower()
 
@@ -95,19 +95,19 @@ def _response(reader: _Reader) -> Answer:
         status_line.startswith(b"HTTP/1.0") and connection != b"keep-alive"
     )
     if headers.get(b"transfer-encoding") == b"chunked":
-        body = _chunks(reader)
+        body = _read_chunks(reader)
     elif b"content-length" in headers:
-        body = reader.exactly(int(headers[b"content-length"]))
+        body = reader.read_exactly(int(headers[b"content-length"]))
     else:
-        body, closes = reader.rest(), True
+        body, closes = reader.read_to_end(), True
     return Answer(status_line, body, reader.size, closes)
 
 
-def _chunks(reader: _Reader) -> bytes:
+def _read_chunks(reader: _Reader) -> bytes:
     body = b""
-    while size := int(reader.line().partition(b";")[0], 16):
-        body += reader.exactly(size)
-        reader.exactly(len(CRLF))
-    while reader.line():  # trailers, up to the empty line
+    while size := int(reader.read_line().partition(b";")[0], 16):
+        body += reader.read_exactly(size)
+        reader.read_exactly(len(CRLF))
+    while reader.read_line():  # trailers, up to the empty line
         pass
     return body

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass, replace
 
-from .answer import ask
+from .answer import request_once
 from .connect import BadAnswerError
 from .generator import Generator, Sample
 from .loads import LOADS, Load
@@ -58,8 +58,8 @@ def measure(job: Job) -> Measurement:
     return Measurement(**json.loads(done.stdout))
 
 
-def _measure_here(job: Job, load: Load) -> Measurement:
-    generator = Generator(job.port, load, ask(job.port, load))
+def _run_job(job: Job, load: Load) -> Measurement:
+    generator = Generator(job.port, load, request_once(job.port, load))
     try:
         generator.run(job.warmup)
         before = cpu_ns(job.pid)
@@ -67,12 +67,12 @@ def _measure_here(job: Job, load: Load) -> Measurement:
         used = cpu_ns(job.pid) - before
         if not sample.latencies:
             raise BadAnswerError(f"not one answer within {job.seconds:g} s")
-        return _measurement(sample, used, pss_bytes(job.pid))
+        return _to_measurement(sample, used, pss_bytes(job.pid))
     finally:
         generator.close()
 
 
-def _measurement(sample: Sample, used: int, memory: int) -> Measurement:
+def _to_measurement(sample: Sample, used: int, memory: int) -> Measurement:
     latencies = sample.latencies
     return Measurement(
         requests=len(latencies),
@@ -80,10 +80,10 @@ def _measurement(sample: Sample, used: int, memory: int) -> Measurement:
         cpu_ns=used,
         p50_ns=latencies[len(latencies) // 2],
         p99_ns=latencies[len(latencies) * 99 // 100],
-        max_ns=max(latencies[-1], sample.oldest_ns),
+        max_ns=max(latencies[-1], sample.oldest_wait_ns),
         reconnects=sample.reconnects,
         starved=sample.starved,
-        generator_ns=sample.used_ns,
+        generator_ns=sample.cpu_ns,
         memory_bytes=memory,
     )
 
@@ -94,7 +94,7 @@ def main(argument: str) -> None:
     os.sched_setaffinity(0, {job.core})
     gc.disable()
     try:
-        print(json.dumps(asdict(_measure_here(job, load))))
+        print(json.dumps(asdict(_run_job(job, load))))
     except (BadAnswerError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
 

@@ -15,14 +15,14 @@ class BadAnswerError(Exception):
     """The server's answer is not what the load asks for, or no HTTP at all."""
 
 
-def _tls() -> ssl.SSLContext:
+def _create_tls_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
 
 
-TLS = _tls()
+TLS = _create_tls_context()
 
 
 def connect(port: int, load: Load, timeout: float | None = None) -> socket.socket:

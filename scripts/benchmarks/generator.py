@@ -31,20 +31,20 @@ class Sample:
 
     latencies: list[int]
     elapsed_ns: int
-    used_ns: int
+    cpu_ns: int
     reconnects: int
     starved: int
-    oldest_ns: int
+    oldest_wait_ns: int
 
 
 class Connection:
     """A connection, what is unsent of its request, the bytes that its answer still lacks, and when
-    its request was begun."""
+    its request was started_at."""
 
-    __slots__ = ("begun", "missing", "recv", "send", "socket", "unsent")
+    __slots__ = ("missing", "recv", "send", "socket", "started_at", "unsent")
 
     def __init__(self, port: int, load: Load, missing: int) -> None:
-        self.begun = perf_counter_ns()
+        self.started_at = perf_counter_ns()
         self.missing = missing
         self.unsent: memoryview | None = None
         self.socket = connect(port, load)
@@ -59,7 +59,7 @@ class Generator:
     def __init__(self, port: int, load: Load, answer: Answer) -> None:
         self._port = port
         self._load = load
-        self._requests = load.requests()
+        self._requests = load.iterate_requests()
         self._answer = answer
         self._reconnects = 0
         self._epoll = select.epoll()
@@ -71,17 +71,17 @@ class Generator:
         """Goes on for `seconds`; what is outstanding at the end belongs to the next run."""
         self._reconnects = 0
         latencies: list[int] = []
-        begun, used = perf_counter_ns(), process_time_ns()
-        self._drive(begun + int(seconds * 1e9), latencies)
+        started_at, used = perf_counter_ns(), process_time_ns()
+        self._run_until(started_at + int(seconds * 1e9), latencies)
         ended, used = perf_counter_ns(), process_time_ns() - used
-        waiting = [connection.begun for connection in self._connections.values()]
+        waiting = [connection.started_at for connection in self._connections.values()]
         return Sample(
             sorted(latencies),
-            ended - begun,
+            ended - started_at,
             used,
             self._reconnects,
-            starved=sum(since < begun for since in waiting),
-            oldest_ns=ended - min(waiting),
+            starved=sum(since < started_at for since in waiting),
+            oldest_wait_ns=ended - min(waiting),
         )
 
     def close(self) -> None:
@@ -89,28 +89,28 @@ class Generator:
             connection.socket.close()
         self._epoll.close()
 
-    def _drive(self, until: int, latencies: list[int]) -> None:
+    def _run_until(self, until: int, latencies: list[int]) -> None:
         """The loop that matters: names are local, and an answer in one piece takes no call."""
         connections, poll, clock, note = (
             self._connections, self._epoll.poll, perf_counter_ns, latencies.append,
         )  # fmt: skip
         requests, keep_alive, size = self._requests, not self._answer.closes, self._answer.size
-        begins, room = self._answer.begins, min(size + 1, LARGEST_READ)
+        begins, room = self._answer.first_bytes, min(size + 1, LARGEST_READ)
         now = clock()
         while now < until:
             for fd, event in poll(WAKE_SECONDS):
                 connection = connections[fd]
                 try:
                     if event & WRITABLE:
-                        self._send_on(fd)
+                        self._continue_sending(fd)
                         continue
                     data = connection.recv(room)
                     whole = len(data) == size == connection.missing
-                    if not (whole and data.startswith(begins)) and not self._piece(fd, data):
+                    if not (whole and data.startswith(begins)) and not self._count_piece(fd, data):
                         continue
                     now = clock()
-                    note(now - connection.begun)
-                    connection.begun = now
+                    note(now - connection.started_at)
+                    connection.started_at = now
                     connection.missing = size
                     if connection.unsent is not None:
                         raise BadAnswerError("an answer before the request was sent")
@@ -118,17 +118,17 @@ class Generator:
                         request = next(requests)
                         sent = connection.send(request)
                         if sent < len(request):
-                            self._send_later(fd, request, sent)
+                            self._keep_unsent(fd, request, sent)
                 except OSError as error:
-                    self._disturbed(fd, error)
+                    self._handle_error(fd, error)
             now = clock()
 
-    def _disturbed(self, fd: int, error: OSError) -> None:
+    def _handle_error(self, fd: int, error: OSError) -> None:
         """Goes on after what is no fault: nothing to read yet, TLS in between, a closed end."""
         match error:
             case ssl.SSLWantReadError():
                 if self._connections[fd].unsent is not None:
-                    self._send_on(fd)
+                    self._continue_sending(fd)
             case BrokenPipeError() | ConnectionResetError():
                 self._reconnect(fd)
             case BlockingIOError():
@@ -136,12 +136,12 @@ class Generator:
             case _:
                 raise error
 
-    def _send_later(self, fd: int, request: bytes, sent: int) -> None:
+    def _keep_unsent(self, fd: int, request: bytes, sent: int) -> None:
         """Keeps what the kernel did not take of `request` for when it takes more."""
         self._connections[fd].unsent = memoryview(request)[sent:]
         self._epoll.modify(fd, READABLE | WRITABLE)
 
-    def _send_on(self, fd: int) -> None:
+    def _continue_sending(self, fd: int) -> None:
         connection = self._connections[fd]
         unsent = connection.unsent or memoryview(b"")
         try:
@@ -152,7 +152,7 @@ class Generator:
         if connection.unsent is None:
             self._epoll.modify(fd, READABLE)
 
-    def _piece(self, fd: int, data: bytes) -> bool:
+    def _count_piece(self, fd: int, data: bytes) -> bool:
         """Counts a part of an answer, or the server's close; true when the answer is complete."""
         connection, size = self._connections[fd], self._answer.size
         begins = connection.missing == size
@@ -161,7 +161,7 @@ class Generator:
                 raise BadAnswerError("the server closed in the middle of an answer")
             self._reconnect(fd)
             return False
-        if begins and not data.startswith(self._answer.begins[: len(data)]):
+        if begins and not data.startswith(self._answer.first_bytes[: len(data)]):
             raise BadAnswerError(f"an answer that begins {data[:40]!r}")
         connection.missing -= len(data)
         if connection.missing < 0:
@@ -180,7 +180,7 @@ class Generator:
             connection.unsent = memoryview(request)
             return
         if sent < len(request):
-            self._send_later(fd, request, sent)
+            self._keep_unsent(fd, request, sent)
 
     def _reconnect(self, fd: int) -> None:
         self._reconnects += 1

@@ -9,10 +9,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from .peers import NODE_MODULES, PEERS, PEERS_OWN, PROJECT, Peer
+from .peers import NODE_MODULES, PEERS, PEERS_BIN, PROJECT_BIN, Peer
 
 SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
-ASK_VERSIONS = """
+VERSIONS_SCRIPT = """
 import importlib.metadata, json, platform, sys
 versions = {"Python": platform.python_version()}
 for name in sys.argv[1:]:
@@ -35,7 +35,7 @@ class Cores:
     generator: int
 
 
-def cores() -> Cores:
+def choose_cores() -> Cores:
     """The last CPU we may use for the server (the first has the interrupts), another core's
     for the generator; the two are one when there is nothing else."""
     usable = sorted(os.sched_getaffinity(0))
@@ -44,7 +44,7 @@ def cores() -> Cores:
     return Cores(server, (apart or usable)[0])
 
 
-def facts() -> dict[str, str]:
+def describe_machine() -> dict[str, str]:
     return {
         "cores": f"{len(os.sched_getaffinity(0))}",
         "CPU": _cpu_model(),
@@ -52,42 +52,42 @@ def facts() -> dict[str, str]:
     }
 
 
-def versions() -> dict[str, Versions]:
+def find_versions() -> dict[str, Versions]:
     """What is installed in the project's environment and in the peers'; `others` are neither."""
     packages = sorted({peer.package for peer in PEERS if peer.package}, key=str.lower)
     return {
-        "project": project_version(*LIBRARIES),
-        "peers": peer_versions(*packages, *LIBRARIES, "websockets", "wsproto"),
-        "others": node_version(),
+        "project": find_project_versions(*LIBRARIES),
+        "peers": find_peer_versions(*packages, *LIBRARIES, "websockets", "wsproto"),
+        "others": find_node_versions(),
     }
 
 
-def missing(peer: Peer, found: dict[str, Versions]) -> bool:
+def is_missing(peer: Peer, found: dict[str, Versions]) -> bool:
     """Whether `peer` could not be installed here."""
     if peer.program.name == "node":
         return "Node" not in found["others"]
     return bool(peer.package) and peer.package not in found["peers"]
 
 
-def _versions(python: Path, *names: str) -> Versions:
-    command = [str(python), "-c", ASK_VERSIONS, *names]
+def _ask_versions(python: Path, *names: str) -> Versions:
+    command = [str(python), "-c", VERSIONS_SCRIPT, *names]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     found: Versions = json.loads(done.stdout)
     return found
 
 
-def project_version(*others: str) -> Versions:
+def find_project_versions(*others: str) -> Versions:
     """Python's and prefork's own, and those of other packages in the project's environment."""
-    return _versions(PROJECT / "python", "prefork", *others)
+    return _ask_versions(PROJECT_BIN / "python", "prefork", *others)
 
 
-def peer_versions(*packages: str) -> Versions:
+def find_peer_versions(*packages: str) -> Versions:
     """What of these is installed in the peers' environment, if there is one."""
-    python = PEERS_OWN / "python"
-    return _versions(python, *packages) if python.exists() else {}
+    python = PEERS_BIN / "python"
+    return _ask_versions(python, *packages) if python.exists() else {}
 
 
-def node_version() -> Versions:
+def find_node_versions() -> Versions:
     """Node's, and that of the package that speaks WebSocket for it; what there is."""
     found = {}
     try:

@@ -11,15 +11,15 @@ from pathlib import Path
 from .peers import ROOT
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
-LAST = ROOT / "bench-results"
+DEFAULT_FOLDER = ROOT / "bench-results"
 
 
-def tell(line: str) -> None:
+def print_progress(line: str) -> None:
     """Progress, and what went wrong."""
     print(f"bench: {line}", file=sys.stderr, flush=True)
 
 
-def read(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
+def parse_options(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
     """What the command is to do. From now on TERM and HUP are interrupts like Ctrl-C, unless we
     were started to ignore them, as by nohup."""
     for ending in (signal.SIGTERM, signal.SIGHUP):
@@ -31,7 +31,7 @@ def read(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Name
 def add_rounds(parser: argparse.ArgumentParser, over: str) -> None:
     """--rounds, ``over`` what is measured in each."""
     text = f"rounds over all {over} (%(default)s)"
-    parser.add_argument("--rounds", type=count, default=5, help=text)
+    parser.add_argument("--rounds", type=parse_count, default=5, help=text)
 
 
 def add_names(parser: argparse.ArgumentParser, flag: str, whose: str, more: str) -> None:
@@ -40,7 +40,7 @@ def add_names(parser: argparse.ArgumentParser, flag: str, whose: str, more: str)
     parser.add_argument(flag, nargs="+", default=[], metavar="NAME", help=text)
 
 
-def is_named(name: str, patterns: Collection[str]) -> bool:
+def is_selected(name: str, patterns: Collection[str]) -> bool:
     """Whether one of these is in the name, in any case; or there are none."""
     return not patterns or any(pattern.lower() in name.lower() for pattern in patterns)
 
@@ -48,8 +48,8 @@ def is_named(name: str, patterns: Collection[str]) -> bool:
 def add_folder(parser: argparse.ArgumentParser, name: str, *endings: str) -> None:
     """--out, where the report goes, as files of this name."""
     *files, last = (f"{name}.{ending}" for ending in endings)
-    text = f"write {', '.join(files)} and {last} there ({LAST.name})"
-    parser.add_argument("--out", type=Path, default=LAST, metavar="DIR", help=text)
+    text = f"write {', '.join(files)} and {last} there ({DEFAULT_FOLDER.name})"
+    parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help=text)
 
 
 def add_publish(parser: argparse.ArgumentParser, flag: str, how: str) -> None:
@@ -57,14 +57,14 @@ def add_publish(parser: argparse.ArgumentParser, flag: str, how: str) -> None:
     parser.add_argument(flag, action="store_true", help=f"measure nothing: {how}")
 
 
-def count(text: str) -> int:
+def parse_count(text: str) -> int:
     """A kind of option for argparse."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("must be a whole number, at least 1")
     return int(text)
 
 
-def duration(text: str) -> float:
+def parse_duration(text: str) -> float:
     """A kind of option for argparse."""
     try:
         seconds = float(text)

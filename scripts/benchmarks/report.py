@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .picture import svg
+from .picture import render_svg
 from .results import Row, as_json, from_json
-from .table import loads_of, matrix, of_load
+from .table import load_table, measured_loads, ratio_matrix
 
 About = dict[str, Any]
 
@@ -39,8 +39,8 @@ def write(folder: Path, about: About, rows: list[Row]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     figures = about | {"rows": as_json(rows)}
     (folder / "bench.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
-    (folder / "bench.md").write_text(document(about, rows))
-    (folder / "bench.svg").write_text(picture(about, rows))
+    (folder / "bench.md").write_text(render_document(about, rows))
+    (folder / "bench.svg").write_text(render_picture(about, rows))
 
 
 def read(folder: Path) -> tuple[About, list[Row]]:
@@ -52,48 +52,53 @@ def read(folder: Path) -> tuple[About, list[Row]]:
     return about, from_json(about.pop("rows"))
 
 
-def document(about: About, rows: list[Row]) -> str:
+def render_document(about: About, rows: list[Row]) -> str:
     """The whole report: the matrix, then one table for each load."""
-    lines = ["# prefork and its peers", "", *(f"- {line}" for line in preface(about)), ""]
-    lines += ["## All ratios", "", *matrix(rows), "", COLUMNS, ""]
-    for load in loads_of(rows):
-        lines += [f"## {load.name}: {load.title}", "", *of_load(rows, load), ""]
+    lines = [
+        "# prefork and its peers",
+        "",
+        *(f"- {line}" for line in describe_conditions(about)),
+        "",
+    ]
+    lines += ["## All ratios", "", *ratio_matrix(rows), "", COLUMNS, ""]
+    for load in measured_loads(rows):
+        lines += [f"## {load.name}: {load.title}", "", *load_table(rows, load), ""]
     return "\n".join(lines)
 
 
-def picture(about: About, rows: list[Row]) -> str:
+def render_picture(about: About, rows: list[Row]) -> str:
     """The SVG of a run."""
     where = f"{about['date']}, {about['machine']['CPU']}, {about['rounds']} rounds"
-    return svg(f"One worker on one core, less is better. {where}.", rows)
+    return render_svg(f"One worker on one core, less is better. {where}.", rows)
 
 
 def publish(root: Path, about: About, rows: list[Row]) -> list[Path]:
     """Brings the figures into the project: the README's part, and all tables beside the bench."""
     path, tables, image = root / "README.md", root / LATEST_TABLES, root / LATEST_PICTURE
-    text = readme(path.read_text(), about, rows)
+    text = update_readme(path.read_text(), about, rows)
     path.write_text(text)
-    tables.write_text(document(about, rows))
-    image.write_text(picture(about, rows))
+    tables.write_text(render_document(about, rows))
+    image.write_text(render_picture(about, rows))
     return [path, tables, image]
 
 
-def readme(text: str, about: About, rows: list[Row]) -> str:
+def update_readme(text: str, about: About, rows: list[Row]) -> str:
     """`text` of the README with the figures between its markers."""
-    lines = [COLUMNS, "", *(f"- {line}" for line in preface(about)), ""]
+    lines = [COLUMNS, "", *(f"- {line}" for line in describe_conditions(about)), ""]
     lines += [
         f"![CPU time per request of prefork and its peers]({LATEST_PICTURE})",
         "",
-        *matrix(rows),
+        *ratio_matrix(rows),
         "",
     ]
-    for load in loads_of(rows):
+    for load in measured_loads(rows):
         if load.name in README_LOADS:
-            lines += [f"**{load.title}**", "", *of_load(rows, load), ""]
+            lines += [f"**{load.title}**", "", *load_table(rows, load), ""]
     lines += [f"`{LATEST_TABLES}` has the tables of all loads.", ""]
-    return between(text, START, END, lines[:-1])
+    return replace_between(text, START, END, lines[:-1])
 
 
-def between(text: str, start: str, end: str, lines: list[str]) -> str:
+def replace_between(text: str, start: str, end: str, lines: list[str]) -> str:
     """`text` with these lines between its two markers, whatever was there."""
     before, found, rest = text.partition(start)
     _, ended, after = rest.partition(end)
@@ -102,13 +107,17 @@ def between(text: str, start: str, end: str, lines: list[str]) -> str:
     return before + start + "\n".join([*lines, ""]) + end + after
 
 
-def preface(about: About) -> list[str]:
+def describe_conditions(about: About) -> list[str]:
     """Where, when, with what and how it was measured."""
     schedule, cores = about["schedule"], about["cores"]
     return [
         about["date"],
         ", ".join(f"{name} {value}" for name, value in about["machine"].items()),
-        *(f"{owner}: {_listed(found)}" for owner, found in about["versions"].items() if found),
+        *(
+            f"{owner}: {_join_versions(found)}"
+            for owner, found in about["versions"].items()
+            if found
+        ),
         f"{about['connections']}, one request outstanding on each;"
         f" {about['rounds']} x {schedule['seconds']:g} s,"
         f" each after {schedule['warmup']:g} s of warming up;"
@@ -116,5 +125,5 @@ def preface(about: About) -> list[str]:
     ]
 
 
-def _listed(versions: dict[str, str]) -> str:
+def _join_versions(versions: dict[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -12,7 +12,7 @@ from .peers import PEERS, Interface, Peer
 
 SATURATED = 0.9
 
-Limit = Literal["server", "generator", "nobody"]
+Bottleneck = Literal["server", "generator", "nobody"]
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,11 @@ class Row:
         return min(figures), max(figures)
 
     @property
-    def keeps_alive(self) -> bool:
+    def is_keep_alive(self) -> bool:
         return self.median(lambda one: one.reconnects / one.requests) < 0.5
 
     @property
-    def limit(self) -> Limit:
+    def bottleneck(self) -> Bottleneck:
         """Who was at the end of its core: whose rate and latencies these are."""
         if self.median(lambda one: one.busy) >= SATURATED:
             return "server"
@@ -85,20 +85,20 @@ class Row:
             return "generator"
         return "nobody"
 
-    def ratio(self, reference: Row | None) -> float | None:
+    def ratio_to(self, reference: Row | None) -> float | None:
         """CPU per request against the reference's, when both have been measured."""
         if self.failure or reference is None or reference.failure:
             return None
         return self.cpu_us / reference.cpu_us
 
 
-def section(rows: list[Row], load: Load, interface: Interface) -> list[Row]:
+def rows_of_interface(rows: list[Row], load: Load, interface: Interface) -> list[Row]:
     """The rows of one load that belong beside prefork's `interface`."""
     return [row for row in rows if row.load == load and interface in row.peer.interfaces]
 
 
-def reference_of(rows: list[Row]) -> Row | None:
-    return next((row for row in rows if row.peer.reference), None)
+def find_reference(rows: list[Row]) -> Row | None:
+    return next((row for row in rows if row.peer.is_reference), None)
 
 
 def as_json(rows: list[Row]) -> list[dict[str, Any]]:
@@ -118,7 +118,7 @@ def _row_as_json(row: Row) -> dict[str, Any]:
         "max_ms": row.median(lambda one: one.max_ns) / 1e6,
         "memory_mb": row.median(lambda one: one.memory_bytes) / 1e6,
         "busy": row.median(lambda one: one.busy),
-        "keep_alive": row.keeps_alive,
+        "keep_alive": row.is_keep_alive,
         "rounds": [asdict(one) for one in row.rounds],
     }
 

@@ -30,17 +30,17 @@ class Schedule:
     warmup: float
     seconds: float
 
-    def estimate(self, rows: int) -> float:
+    def estimate_seconds(self, rows: int) -> float:
         """Seconds that it all takes."""
         return self.rounds * rows * (START_SECONDS + self.warmup + self.seconds)
 
 
-def rows_of(peers: list[Peer], loads: list[Load]) -> list[Row]:
+def make_rows(peers: list[Peer], loads: list[Load]) -> list[Row]:
     """One row for each peer and each load that it can do, without figures yet."""
-    return [Row(load, peer) for load in loads for peer in peers if peer.can(load)]
+    return [Row(load, peer) for load in loads for peer in peers if peer.supports(load)]
 
 
-def run(rows: list[Row], schedule: Schedule, cores: Cores) -> Iterator[int]:
+def run_rounds(rows: list[Row], schedule: Schedule, cores: Cores) -> Iterator[int]:
     """Fills the rows; yields after each round, when all rows have as many figures."""
     for number in range(1, schedule.rounds + 1):
         for row in rows:
@@ -48,19 +48,19 @@ def run(rows: list[Row], schedule: Schedule, cores: Cores) -> Iterator[int]:
                 continue
             about = f"{number}/{schedule.rounds} {row.load.name:<15} {row.peer.name:<18}"
             try:
-                measurement = _measure(row.peer, row.load, schedule, cores)
+                measurement = _measure_row(row.peer, row.load, schedule, cores)
             except (ServerError, ClientError) as error:
                 row.failure = str(error)
-                _tell_failure(about, error)
+                _print_failure(about, error)
             else:
                 row.rounds.append(measurement)
-                _tell(f"{about}{measurement.cpu_us:10.2f} µs{measurement.rate:10,.0f}/s")
+                _print_progress(f"{about}{measurement.cpu_us:10.2f} µs{measurement.rate:10,.0f}/s")
         yield number
 
 
-def _measure(peer: Peer, load: Load, schedule: Schedule, cores: Cores) -> Measurement:
+def _measure_row(peer: Peer, load: Load, schedule: Schedule, cores: Cores) -> Measurement:
     with Server(peer, load, cores.server) as server:
-        server.ready()
+        server.wait_until_ready()
         job = Job(
             load=load.name,
             port=server.port,
@@ -75,16 +75,16 @@ def _measure(peer: Peer, load: Load, schedule: Schedule, cores: Cores) -> Measur
         except ClientError as error:
             raise ServerError(str(error), server.last_lines()) from None
         if load.need == "access-log":
-            server.logged(measurement.requests)
+            server.check_access_log(measurement.requests)
         return measurement
 
 
-def _tell_failure(about: str, error: ServerError | ClientError) -> None:
-    _tell(f"{about}  failed: {error}")
+def _print_failure(about: str, error: ServerError | ClientError) -> None:
+    _print_progress(f"{about}  failed: {error}")
     if isinstance(error, ServerError):
         for line in error.log:
-            _tell(f"    {line}")
+            _print_progress(f"    {line}")
 
 
-def _tell(line: str) -> None:
+def _print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

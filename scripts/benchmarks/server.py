@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from .answer import ask
+from .answer import request_once
 from .connect import BadAnswerError
 from .loads import Load
 from .peers import APPS, NODE_MODULES, ROOT, Peer
@@ -23,7 +23,7 @@ from .usage import cpu_ns
 
 READY_SECONDS = 20.0
 STOP_SECONDS = 10.0
-ACCESS = "access"
+ACCESS_LOG = "access"
 POLL_SECONDS = 0.02
 KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
 
@@ -39,7 +39,7 @@ class ServerError(Exception):
         self.log = log
 
 
-class Running:
+class RunningCommand:
     """A command in a session of its own, to be used as a context manager that ends all of it.
 
     `command` is asked for it with a folder for what it writes. `core`: where it is to stay, if
@@ -60,12 +60,12 @@ class Running:
             self._process = subprocess.Popen(
                 command(self._folder),
                 cwd=cwd,
-                env=environment() | {"PREFORK_HOME": str(self._folder / "home")},
+                env=minimal_environment() | {"PREFORK_HOME": str(self._folder / "home")},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=stderr,
                 start_new_session=True,
-                preexec_fn=lambda: _settle(core),  # noqa: PLW1509 - there are no threads here
+                preexec_fn=lambda: _set_up_child(core),  # noqa: PLW1509 - there are no threads here
             )
         self.pid = self._process.pid
 
@@ -87,7 +87,7 @@ class Running:
         text = self._log.read_text(errors="replace")
         return [line for line in text.splitlines() if line.strip()][-count:]
 
-    def error(self, reason: str) -> ServerError:
+    def make_error(self, reason: str) -> ServerError:
         log = self.last_lines()
         said = f" ({log[-1].strip()})" if log else ""
         return ServerError(f"{reason}{said}".replace(f"{ROOT}/", ""), log)
@@ -112,58 +112,58 @@ class Running:
         return os.waitid(os.P_PID, self.pid, look) is not None
 
 
-class Server(Running):
+class Server(RunningCommand):
     """A running peer on its core, with one load to answer."""
 
     def __init__(self, peer: Peer, load: Load, core: int) -> None:
-        self.port = free_port()
+        self.port = find_free_port()
         self._load = load
         super().__init__(
-            lambda folder: peer.command(load, self.port, folder / ACCESS),
+            lambda folder: peer.command(load, self.port, folder / ACCESS_LOG),
             APPS,
             core,
-            ACCESS if load.need == "access-log" else "log",
+            ACCESS_LOG if load.need == "access-log" else "log",
         )
 
-    def ready(self) -> None:
+    def wait_until_ready(self) -> None:
         """Waits for the first answer, which must be the one that the load asks for."""
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if self.has_exited():
-                raise self.error("ended before it answered")
+                raise self.make_error("ended before it answered")
             try:
-                ask(self.port, self._load)
+                request_once(self.port, self._load)
             except OSError:
                 time.sleep(POLL_SECONDS)
                 continue
             except BadAnswerError as error:
-                raise self.error(str(error)) from None
+                raise self.make_error(str(error)) from None
             return
-        raise self.error(f"no answer within {READY_SECONDS:g} s")
+        raise self.make_error(f"no answer within {READY_SECONDS:g} s")
 
-    def logged(self, requests: int) -> None:
+    def check_access_log(self, requests: int) -> None:
         """Ends the server, and sees that its access log has a line for each of the requests."""
         self.stop()
-        with (self._folder / ACCESS).open("rb") as lines:
+        with (self._folder / ACCESS_LOG).open("rb") as lines:
             found = sum(1 for _ in lines)
         if found < requests:
-            raise self.error(f"logged {found} of {requests} requests")
+            raise self.make_error(f"logged {found} of {requests} requests")
 
 
-def environment() -> dict[str, str]:
+def minimal_environment() -> dict[str, str]:
     """As little as a server needs; peers are not to see what steers the bench."""
     kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
     return kept | {"NODE_PATH": str(NODE_MODULES)}
 
 
-def _settle(core: int | None) -> None:
+def _set_up_child(core: int | None) -> None:
     """In the child: stay on `core`, and end with the bench even when that is killed."""
     if core is not None:
         os.sched_setaffinity(0, {core})
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """One that nobody has right now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

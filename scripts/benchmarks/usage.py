@@ -19,9 +19,9 @@ PARENT, REAPED_USER, REAPED_SYSTEM = 1, 13, 14
 def cpu_ns(root: int) -> int:
     """CPU time of the tree below `root`, of its ended threads and reaped children too."""
     total = 0
-    for pid in children_of(root):
+    for pid in process_tree(root):
         with suppress(OSError):
-            fields = _stat(pid)
+            fields = _read_stat(pid)
             reaped = int(fields[REAPED_USER]) + int(fields[REAPED_SYSTEM])
             total += time.clock_gettime_ns(_cpu_clock(pid)) + reaped * TICK_NS
     return total
@@ -29,10 +29,10 @@ def cpu_ns(root: int) -> int:
 
 def pss_bytes(root: int) -> int:
     """Memory of the tree, every shared page divided among those that share it."""
-    return sum(map(pss_of, children_of(root)))
+    return sum(map(process_pss_bytes, process_tree(root)))
 
 
-def pss_of(pid: int) -> int:
+def process_pss_bytes(pid: int) -> int:
     """Memory of one process, 0 when it is gone."""
     with suppress(OSError):
         for line in (PROC / str(pid) / "smaps_rollup").read_text().splitlines():
@@ -46,13 +46,13 @@ def _cpu_clock(pid: int) -> int:
     return (~pid << 3) | 2
 
 
-def children_of(root: int) -> Iterator[int]:
+def process_tree(root: int) -> Iterator[int]:
     """`root`, and all below it."""
     children = defaultdict(list)
     for entry in PROC.iterdir():
         if entry.name.isdecimal():
             with suppress(OSError):
-                children[int(_stat(int(entry.name))[PARENT])].append(int(entry.name))
+                children[int(_read_stat(int(entry.name))[PARENT])].append(int(entry.name))
     found = [root]
     while found:
         pid = found.pop()
@@ -60,6 +60,6 @@ def children_of(root: int) -> Iterator[int]:
         yield pid
 
 
-def _stat(pid: int) -> list[str]:
+def _read_stat(pid: int) -> list[str]:
     """The fields that follow the command's name, which itself may hold spaces and brackets."""
     return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 WAKE_SECONDS = 0.05
 
 
@@ -21,12 +21,12 @@ class Answer:
     """Which worker gave it, and when the request was sent and answered, in seconds."""
 
     worker: int
-    sent: float
-    answered: float
+    sent_at: float
+    answered_at: float
 
     @property
     def latency(self) -> float:
-        return self.answered - self.sent
+        return self.answered_at - self.sent_at
 
 
 class Client:
@@ -38,15 +38,15 @@ class Client:
         self._keep_alive = keep_alive
         self._request = b""
         self._received = b""
-        self._fresh = True
-        self.sent = 0.0
+        self._is_fresh = True
+        self.sent_at = 0.0
         self.socket: socket.socket | None = None
 
     def connect(self) -> None:
         """Have a connection; `send` would open it otherwise."""
         if self.socket is None:
-            self.socket = socket.create_connection(("127.0.0.1", self._port), PATIENCE_SECONDS)
-            self._fresh = True
+            self.socket = socket.create_connection(("127.0.0.1", self._port), TIMEOUT_SECONDS)
+            self._is_fresh = True
 
     def close(self) -> None:
         if self.socket is not None:
@@ -57,7 +57,7 @@ class Client:
         """The next request; the worker sleeps for so many milliseconds."""
         fate = b"" if self._keep_alive else b"Connection: close\r\n"
         self._request = b"GET /%d HTTP/1.1\r\nHost: 127.0.0.1\r\n%b\r\n" % (ms, fate)
-        self.sent = time.perf_counter()
+        self.sent_at = time.perf_counter()
         self._send()
 
     def _send(self) -> None:
@@ -67,11 +67,11 @@ class Client:
         try:
             self.socket.sendall(self._request)
         except (BrokenPipeError, ConnectionResetError):
-            self._again()
+            self._retry()
 
-    def _again(self) -> None:
+    def _retry(self) -> None:
         """A server may close an idle connection just as we send; but no new one."""
-        if self._fresh:
+        if self._is_fresh:
             raise ClientError("the server closed a new connection without an answer")
         self.close()
         self._send()
@@ -86,19 +86,19 @@ class Client:
         self._received += data
         head, end, body = self._received.partition(b"\r\n\r\n")
         if not data and not end:
-            self._again()
+            self._retry()
             return None
-        wanted = _length(head) if end else None
+        wanted = _content_length(head) if end else None
         if not end or (data and (wanted is None or len(body) < wanted)):
             return None
-        answer = Answer(_pid(head, body), self.sent, time.perf_counter())
-        self._fresh = False
+        answer = Answer(_parse_pid(head, body), self.sent_at, time.perf_counter())
+        self._is_fresh = False
         if not self._keep_alive or not data or b"connection: close" in head.lower():
             self.close()
         return answer
 
 
-def _length(head: bytes) -> int | None:
+def _content_length(head: bytes) -> int | None:
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length":
@@ -108,13 +108,13 @@ def _length(head: bytes) -> int | None:
     return None
 
 
-def _pid(head: bytes, body: bytes) -> int:
+def _parse_pid(head: bytes, body: bytes) -> int:
     if b" 200 " not in head.split(b"\r\n", 1)[0] or not body.isdigit():
         raise ClientError(f"answered {head[:40]!r} {body[:40]!r}")
     return int(body)
 
 
-def ask(port: int, ms: float) -> Answer:
+def request_once(port: int, ms: float) -> Answer:
     """One request on a connection of its own."""
     client = Client(port, keep_alive=False)
     try:
@@ -126,7 +126,7 @@ def ask(port: int, ms: float) -> Answer:
         client.close()
 
 
-def answers(clients: list[Client], until: float) -> Iterator[tuple[Client, Answer]]:
+def receive_answers(clients: list[Client], until: float) -> Iterator[tuple[Client, Answer]]:
     """Who is answered, as it happens, up to a point in time. Whoever wants more sends anew."""
     watched: dict[int, tuple[Client, socket.socket]] = {}
     with select.epoll() as poll:

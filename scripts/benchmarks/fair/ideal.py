@@ -17,7 +17,7 @@ LONG_IN_A_HUNDRED = 10
 """Service times in seconds, and how many of a hundred requests are long ones."""
 
 
-def services(seed: int, scale: float = 1.0) -> Iterator[float]:
+def service_times(seed: int, scale: float = 1.0) -> Iterator[float]:
     """Service times without end, the same ones for the same seed.
 
     Of each hundred exactly so many are long, in an order of chance: so a short run has as many as
@@ -33,7 +33,7 @@ def services(seed: int, scale: float = 1.0) -> Iterator[float]:
     return chain.from_iterable(shuffled() for _ in repeat(None))
 
 
-def single_queue(
+def simulate_single_queue(
     workers: int, clients: int, service: Iterator[float], answers: int
 ) -> tuple[list[float], float]:
     """The latencies of so many answers in order of size, and the seconds that they took.
@@ -41,22 +41,22 @@ def single_queue(
     What was sent in the beginning, when all come at once, is not among them.
     """
     waiting = deque(repeat(0.0, clients))
-    in_service: list[tuple[float, float]] = []
-    free, now, begun = workers, 0.0, 0.0
+    in_progress: list[tuple[float, float]] = []
+    free, now, started_at = workers, 0.0, 0.0
     latencies: list[float] = []
     for number in range(clients + answers):
         while free and waiting:
             sent = waiting.popleft()
-            heappush(in_service, (now + next(service), sent))
+            heappush(in_progress, (now + next(service), sent))
             free -= 1
-        now, sent = heappop(in_service)
+        now, sent = heappop(in_progress)
         free += 1
         waiting.append(now)
         if number < clients:
-            begun = now
+            started_at = now
         else:
             latencies.append(now - sent)
-    return sorted(latencies), now - begun
+    return sorted(latencies), now - started_at
 
 
 def percentile(ordered: list[float], share: float) -> float:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .servers import CREWS
+from .servers import SERVERS
 from .workloads import Burst, Mixed
 
 
 @dataclass(frozen=True)
-class Accepting:
+class AcceptRate:
     """A way to accept: connections per second, and CPU time for each."""
 
     rate: float
@@ -18,7 +18,7 @@ class Accepting:
 
 
 @dataclass
-class Figures:
+class ServerFigures:
     """`mixed` by the number of workers; `failures` by what failed."""
 
     sequential: list[int] = field(default_factory=list)
@@ -31,13 +31,17 @@ class Figures:
 class Run:
     """`servers` by name, `ideal` by the number of workers, `accepting` by its setting."""
 
-    servers: dict[str, Figures] = field(default_factory=dict)
+    servers: dict[str, ServerFigures] = field(default_factory=dict)
     ideal: dict[int, Mixed] = field(default_factory=dict)
-    accepting: dict[str, Accepting] = field(default_factory=dict)
+    accepting: dict[str, AcceptRate] = field(default_factory=dict)
 
-    def measured(self) -> list[tuple[str, Figures]]:
+    def measured(self) -> list[tuple[str, ServerFigures]]:
         """In the order of declaration."""
-        return [(crew.name, self.servers[crew.name]) for crew in CREWS if crew.name in self.servers]
+        return [
+            (server.name, self.servers[server.name])
+            for server in SERVERS
+            if server.name in self.servers
+        ]
 
 
 def as_json(run: Run) -> dict[str, Any]:
@@ -46,10 +50,10 @@ def as_json(run: Run) -> dict[str, Any]:
 
 def from_json(found: dict[str, Any]) -> Run:
     """What `as_json` wrote, without servers that are no more."""
-    known = {crew.name for crew in CREWS}
+    known = {server.name for server in SERVERS}
     return Run(
         {
-            name: Figures(
+            name: ServerFigures(
                 figures["sequential"],
                 [Burst(**one) for one in figures["bursts"]],
                 _by_workers(figures["mixed"]),
@@ -59,7 +63,7 @@ def from_json(found: dict[str, Any]) -> Run:
             if name in known
         },
         _by_workers(found["ideal"]),
-        {name: Accepting(**one) for name, one in found["accepting"].items()},
+        {name: AcceptRate(**one) for name, one in found["accepting"].items()},
     )
 
 

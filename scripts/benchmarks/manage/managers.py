@@ -8,28 +8,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..peers import PEERS_OWN, PROJECT
+from ..peers import PEERS_BIN, PROJECT_BIN
 
 Step = Literal["first start", "start", "reload", "scale up", "scale down", "stop"]
 
 APPS = Path(__file__).resolve().parent / "apps"
-PM2 = PEERS_OWN.parent / "pm2" / "node_modules" / "pm2"
+PM2_PACKAGE = PEERS_BIN.parent / "pm2" / "node_modules" / "pm2"
 NAME = "bench"
-WORKERS, MORE = 4, 6
+WORKERS, SCALED_WORKERS = 4, 6
 
 STEPS: dict[Step, tuple[str, int]] = {
     "first start": (f"start {WORKERS} workers, PM2 its daemon, too", WORKERS),
     "start": (f"start {WORKERS} workers", WORKERS),
     "reload": (f"reload {WORKERS} workers", WORKERS),
-    "scale up": (f"scale from {WORKERS} to {MORE}", MORE),
-    "scale down": (f"scale from {MORE} to {WORKERS}", WORKERS),
+    "scale up": (f"scale from {WORKERS} to {SCALED_WORKERS}", SCALED_WORKERS),
+    "scale down": (f"scale from {SCALED_WORKERS} to {WORKERS}", WORKERS),
     "stop": (f"stop {WORKERS} workers", 0),
 }
 """The verbs that are measured: what the tables call each, and how many workers are its goal."""
 
 
 @dataclass(frozen=True)
-class Side:
+class Manager:
     """A manager with an app. `home` is the variable that names the manager's folder; `state` the
     file in it that tells the manager's pid. `delete` and `end` are not measured."""
 
@@ -37,50 +37,54 @@ class Side:
     program: Path
     verbs: Mapping[Step, str]
     delete: str
-    end: str
-    home: str
-    state: str
+    shutdown: str
+    home_variable: str
+    pid_file: str
 
     def command(self, words: str, port: int) -> list[str]:
         return [str(self.program), *(word.format(port=port, apps=APPS) for word in words.split())]
 
-    def pid(self, folder: Path) -> int | None:
+    def find_pid(self, folder: Path) -> int | None:
         """That of the manager which has its home in `folder`."""
         try:
-            told = json.loads((folder / self.state).read_text())
+            told = json.loads((folder / self.pid_file).read_text())
         except (FileNotFoundError, ValueError):
             return None
         return told if isinstance(told, int) else told.get("pid")
 
 
-def _prefork(name: str, target: str) -> Side:
+def _prefork_manager(name: str, target: str) -> Manager:
     start = f"start -w {WORKERS} -b 127.0.0.1:{{port}} --name {NAME} {target}"
     verbs: dict[Step, str] = {
         "first start": start,
         "start": start,
         "reload": f"reload {NAME}",
-        "scale up": f"scale {NAME} +{MORE - WORKERS}",
+        "scale up": f"scale {NAME} +{SCALED_WORKERS - WORKERS}",
         "scale down": f"scale {NAME} {WORKERS}",
         "stop": f"stop {NAME}",
     }
     delete = f"delete {NAME}"
-    return Side(name, PROJECT / "prefork", verbs, delete, delete, "PREFORK_HOME", f"{NAME}/state")
+    return Manager(
+        name, PROJECT_BIN / "prefork", verbs, delete, delete, "PREFORK_HOME", f"{NAME}/state"
+    )
 
 
-def _pm2() -> Side:
+def _pm2_manager() -> Manager:
     start = f"start {{apps}}/server.js -i {WORKERS} --name {NAME}"
     verbs: dict[Step, str] = {
         "first start": start,
         "start": start,
         "reload": f"reload {NAME}",
-        "scale up": f"scale {NAME} +{MORE - WORKERS}",
+        "scale up": f"scale {NAME} +{SCALED_WORKERS - WORKERS}",
         "scale down": f"scale {NAME} {WORKERS}",
         "stop": f"stop {NAME}",
     }
-    return Side("PM2", PM2 / "bin" / "pm2", verbs, f"delete {NAME}", "kill", "PM2_HOME", "pm2.pid")
+    return Manager(
+        "PM2", PM2_PACKAGE / "bin" / "pm2", verbs, f"delete {NAME}", "kill", "PM2_HOME", "pm2.pid"
+    )
 
 
-OURS = _prefork("prefork", "-- node {apps}/server.js")
-THEIRS = _pm2()
-PYTHON = _prefork("prefork, Python app", "app:app")
-SIDES = (OURS, THEIRS, PYTHON)
+PREFORK = _prefork_manager("prefork", "-- node {apps}/server.js")
+PM2 = _pm2_manager()
+PREFORK_PYTHON = _prefork_manager("prefork, Python app", "app:app")
+MANAGERS = (PREFORK, PM2, PREFORK_PYTHON)

@@ -20,12 +20,12 @@ from types import TracebackType
 from typing import Self
 from urllib.request import urlopen
 
-from ..server import environment, free_port
-from ..usage import children_of, cpu_ns, pss_of
-from .managers import APPS, STEPS, Side, Step
+from ..server import find_free_port, minimal_environment
+from ..usage import cpu_ns, process_pss_bytes, process_tree
+from .managers import APPS, STEPS, Manager, Step
 
-PATIENCE_SECONDS = 60.0
-LOOK_SECONDS = 0.002
+TIMEOUT_SECONDS = 60.0
+POLL_SECONDS = 0.002
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -58,19 +58,19 @@ def adopt_orphans() -> None:
         raise TrialError("this kernel has no PR_SET_CHILD_SUBREAPER")
 
 
-class Managed:
-    """A side in a home of its own, to be used as a context manager."""
+class ManagerSession:
+    """A manager in a home of its own, to be used as a context manager."""
 
-    def __init__(self, side: Side) -> None:
-        self._side = side
-        self._port = free_port()
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+        self._port = find_free_port()
         self._folder = tempfile.TemporaryDirectory(prefix="bench-manage-")
         self._home = Path(self._folder.name, "home")
         self._home.mkdir()
-        self._marks = Path(self._folder.name, "marks")
-        self._marks.touch()
+        self._ready_file = Path(self._folder.name, "marks")
+        self._ready_file.touch()
         self._log = Path(self._folder.name, "log")
-        self._manager: int | None = None
+        self._manager_pid: int | None = None
         self._ended_ns = 0
         """CPU time of all commands and managers that ended."""
 
@@ -83,60 +83,60 @@ class Managed:
     ) -> None:  # fmt: skip
         try:
             with suppress(TrialError, OSError):
-                self._finish(self._begin(self._side.end))
+                self._wait_for(self._start_command(self._manager.shutdown))
         finally:
-            end_adopted()
+            kill_adopted()
             self._folder.cleanup()
 
-    def trial(self, step: Step) -> Trial:
+    def measure_verb(self, step: Step) -> Trial:
         """Do it. Raises TrialError."""
         count = STEPS[step][1]
-        before = self._alive()
+        before = self._ready_workers()
         gone = before if step == "reload" else []
-        used = self._used()
-        begun = time.perf_counter_ns()
-        command = self._begin(self._side.verbs[step])
+        used = self._used_cpu_ns()
+        started_at = time.perf_counter_ns()
+        command = self._start_command(self._manager.verbs[step])
         returned = None
         while returned is None or not self._is_reached(count, gone):
-            if returned is None and self._ended(command):
+            if returned is None and self._has_ended(command):
                 returned = time.perf_counter_ns()
-            if time.perf_counter_ns() - begun > PATIENCE_SECONDS * 1e9:
-                raise TrialError(f"{step}: not within {PATIENCE_SECONDS:g} s; {self._said()}")
-            time.sleep(LOOK_SECONDS)
+            if time.perf_counter_ns() - started_at > TIMEOUT_SECONDS * 1e9:
+                raise TrialError(f"{step}: not within {TIMEOUT_SECONDS:g} s; {self._last_output()}")
+            time.sleep(POLL_SECONDS)
         ended = time.perf_counter_ns()
         if command.returncode != 0:
-            raise TrialError(f"{step}: exit code {command.returncode}; {self._said()}")
-        trial = Trial(ended - begun, returned - begun, self._used() - used)
+            raise TrialError(f"{step}: exit code {command.returncode}; {self._last_output()}")
+        trial = Trial(ended - started_at, returned - started_at, self._used_cpu_ns() - used)
         if count:
-            self._check()
+            self._check_response()
         return trial
 
     def delete(self) -> None:
         """Take the app off the list."""
-        self._finish(self._begin(self._side.delete))
+        self._wait_for(self._start_command(self._manager.delete))
 
-    def memory(self) -> Memory:
+    def measure_memory(self) -> Memory:
         """Of what runs now."""
-        manager = self._side.pid(self._home)
+        manager = self._manager.find_pid(self._home)
         if manager is None:
             raise TrialError("there is no manager")
-        workers = set(self._alive())
-        family = children_of(manager)
+        workers = set(self._ready_workers())
+        family = process_tree(manager)
         return Memory(
-            sum(pss_of(pid) for pid in family if pid not in workers),
-            sum(pss_of(pid) for pid in workers),
+            sum(process_pss_bytes(pid) for pid in family if pid not in workers),
+            sum(process_pss_bytes(pid) for pid in workers),
         )
 
-    def _begin(self, words: str) -> subprocess.Popen[bytes]:
-        environ = environment() | {
-            self._side.home: str(self._home),
-            "BENCH_MARKS": str(self._marks),
+    def _start_command(self, words: str) -> subprocess.Popen[bytes]:
+        environ = minimal_environment() | {
+            self._manager.home_variable: str(self._home),
+            "BENCH_MARKS": str(self._ready_file),
             "PORT": str(self._port),
             "PM2_DISABLE_VERSION_CHECK": "true",
         }
         with self._log.open("ab") as log:
             return subprocess.Popen(
-                self._side.command(words, self._port),
+                self._manager.command(words, self._port),
                 cwd=APPS,
                 env=environ,
                 stdin=subprocess.DEVNULL,
@@ -144,7 +144,7 @@ class Managed:
                 stderr=log,
             )
 
-    def _ended(self, command: subprocess.Popen[bytes]) -> bool:
+    def _has_ended(self, command: subprocess.Popen[bytes]) -> bool:
         """Looks, and counts what it used when it has ended."""
         pid, status, usage = os.wait4(command.pid, os.WNOHANG)
         if pid == 0:
@@ -153,45 +153,45 @@ class Managed:
         self._ended_ns += _cpu_of(usage)
         return True
 
-    def _finish(self, command: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not self._ended(command):
+    def _wait_for(self, command: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while not self._has_ended(command):
             if time.monotonic() > deadline:
                 command.kill()
-                raise TrialError(f"a command hung; {self._said()}")
-            time.sleep(LOOK_SECONDS)
+                raise TrialError(f"a command hung; {self._last_output()}")
+            time.sleep(POLL_SECONDS)
 
-    def _used(self) -> int:
+    def _used_cpu_ns(self) -> int:
         """CPU time of all, since the beginning."""
-        if self._manager is not None and not self._is_managed():
-            _, _, usage = os.wait4(self._manager, 0)  # it has ended, or does so right now
+        if self._manager_pid is not None and not self._is_managed():
+            _, _, usage = os.wait4(self._manager_pid, 0)  # it has ended, or does so right now
             self._ended_ns += _cpu_of(usage)
-            self._manager = None
-        if self._manager is None and self._is_managed():
-            self._manager = self._side.pid(self._home)
-        return self._ended_ns + (cpu_ns(self._manager) if self._manager is not None else 0)
+            self._manager_pid = None
+        if self._manager_pid is None and self._is_managed():
+            self._manager_pid = self._manager.find_pid(self._home)
+        return self._ended_ns + (cpu_ns(self._manager_pid) if self._manager_pid is not None else 0)
 
     def _is_managed(self) -> bool:
-        pid = self._side.pid(self._home)
+        pid = self._manager.find_pid(self._home)
         return pid is not None and _is_alive(pid)
 
-    def _alive(self) -> list[int]:
+    def _ready_workers(self) -> list[int]:
         """The workers that have told that they accept, and live."""
-        marked = {int(line) for line in self._marks.read_text().splitlines() if line}
+        marked = {int(line) for line in self._ready_file.read_text().splitlines() if line}
         return [pid for pid in marked if _is_alive(pid)]
 
     def _is_reached(self, count: int, gone: list[int]) -> bool:
-        alive = self._alive()
+        alive = self._ready_workers()
         return len(alive) == count and not set(alive) & set(gone)
 
-    def _check(self) -> None:
+    def _check_response(self) -> None:
         """It serves, by one of the workers."""
         with urlopen(f"http://127.0.0.1:{self._port}/", timeout=10) as answer:
             pid = int(answer.read())
-        if pid not in self._alive():
+        if pid not in self._ready_workers():
             raise TrialError(f"answered by {pid}, which is none of the workers")
 
-    def _said(self) -> str:
+    def _last_output(self) -> str:
         lines = [line for line in self._log.read_text(errors="replace").splitlines() if line]
         return " | ".join(lines[-3:]) or "it said nothing"
 
@@ -209,9 +209,9 @@ def _cpu_of(usage: resource.struct_rusage) -> int:
     return int((usage.ru_utime + usage.ru_stime) * 1e9)
 
 
-def end_adopted() -> None:
+def kill_adopted() -> None:
     """Whatever is still there was started here."""
-    while family := [pid for pid in children_of(os.getpid()) if pid != os.getpid()]:
+    while family := [pid for pid in process_tree(os.getpid()) if pid != os.getpid()]:
         for pid in family:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

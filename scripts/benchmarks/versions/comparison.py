@@ -17,7 +17,7 @@ from pathlib import Path
 from ..client import Job, measure
 from ..loads import Load
 from ..machine import Cores
-from ..peers import Interface, Peer, prefork
+from ..peers import Interface, Peer, prefork_peer
 from ..server import Server
 
 
@@ -56,9 +56,9 @@ class Comparison:
         return ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
 
 
-def peer_of(tree: Path, interface: Interface) -> Peer:
+def checkout_peer(tree: Path, interface: Interface) -> Peer:
     """prefork as the virtual environment of a checkout runs it."""
-    ours = prefork(interface)
+    ours = prefork_peer(interface)
     return Peer(
         f"{ours.name} of {tree}",
         ours.interfaces,
@@ -81,10 +81,10 @@ def compare(
     with ExitStack() as stack:
         servers = []
         for tree in trees:
-            peer = peer_of(tree, comparison.interface)
+            peer = checkout_peer(tree, comparison.interface)
             servers.append(stack.enter_context(Server(peer, load, cores.server)))
         for server in servers:
-            server.ready()
+            server.wait_until_ready()
         jobs = [
             Job(load.name, server.port, server.pid, cores.generator, load.connections, 0.1, seconds)
             for server in servers

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from benchmarks.loads import LOADS
 from benchmarks.versions import __main__ as command
-from benchmarks.versions.comparison import Comparison, peer_of
+from benchmarks.versions.comparison import Comparison, checkout_peer
 
 DRIFTING = [(10.0, 10.1), (20.0, 20.2), (11.0, 11.11), (40.0, 40.4)]
 """A machine whose speed changes fourfold, and a checkout that always costs one per cent more."""
@@ -19,15 +19,17 @@ def test_the_ratio_is_of_pairs_and_not_of_medians() -> None:
 
 
 def test_the_table_has_a_row_for_each_load() -> None:
-    rows = command.document([Comparison(LOADS["json"], "asgi", DRIFTING)], "abc", "def").split("\n")
+    rows = command.render_table([Comparison(LOADS["json"], "asgi", DRIFTING)], "abc", "def").split(
+        "\n"
+    )
     assert rows[2].split("|")[3:5] == [" abc ", " def "]
     assert rows[4] == "| json | asgi | 15.50 | 15.65 | 1.010 | 1.010 to 1.010 |"
 
 
 def test_each_checkout_runs_in_its_own_environment(tmp_path: Path) -> None:
-    peer = peer_of(tmp_path, "asgi")
+    peer = checkout_peer(tmp_path, "asgi")
     assert peer.program == tmp_path / ".venv" / "bin" / "python"
-    assert peer.can(LOADS["websocket"])
+    assert peer.supports(LOADS["websocket"])
 
 
 def test_a_checkout_without_environment_is_refused(
