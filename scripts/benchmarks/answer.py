@@ -1,6 +1,6 @@
-"""One answer, parsed in full: how it begins, its size on the wire, whether the server closes.
+"""Parses one answer completely: its first bytes, its size, and whether the server closes.
 
-The generator reads one answer this way and from then on counts bytes.
+The generator parses the first answer in this way. Of all later answers it only counts the bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ FINAL_TEXT = 0x81
 
 @dataclass(frozen=True)
 class Answer:
-    """`begins` is the status line of a response, or the head of a WebSocket frame."""
+    """An HTTP response or a WebSocket message.
+
+    `first_bytes` is the status line of a response or the header of a frame. `size` counts all bytes
+    on the wire. `closes` says whether the server closes the connection after this answer.
+    """
 
     first_bytes: bytes
     body: bytes
@@ -27,7 +31,7 @@ class Answer:
 
 
 class _Reader:
-    """Reads from the wire and counts what it has read."""
+    """Reads from a connection and counts the bytes that it read in `size`."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -54,7 +58,11 @@ class _Reader:
 
 
 def request_once(port: int, load: Load, timeout: float = 5.0) -> Answer:
-    """Sends one request on a connection of its own and reads the answer, which must be right."""
+    """Send the first request of `load` on a new connection and return the answer.
+
+    `timeout` is in seconds, for each read. Raises BadAnswerError when the body is not the one that
+    the load expects, when the status is not 200, or when TLS fails; OSError without a connection.
+    """
     try:
         answer = _send_and_read(port, load, timeout)
     except ssl.SSLError as error:

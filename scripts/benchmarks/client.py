@@ -1,7 +1,8 @@
-"""The generator's own process: on its core, it warms a server up, then measures one window.
+"""Runs the load generator in a process of its own: it warms a server up, then measures one window.
 
-The window's CPU time is read here, between the generator's two runs, so that requests and CPU are
-of the very same time. Takes a `Job` as JSON in its argument, prints a `Measurement` as JSON.
+The process takes a `Job` as JSON in its argument and prints a `Measurement` as JSON. It reads the
+server's CPU time itself, directly before and after the window, so that requests and CPU time belong
+to the same seconds.
 """
 
 from __future__ import annotations
@@ -24,12 +25,16 @@ GRACE_SECONDS = 30.0
 
 
 class ClientError(Exception):
-    """The load could not be put on the server, for the reason given."""
+    """The generator failed; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to put on which server: `load` by name, `pid` the root of the server's tree."""
+    """One measurement to make.
+
+    `load` is the name of a load. `pid` is the root of the server's process tree. `core` is the CPU
+    of the generator. `warmup` and `seconds` are times in seconds.
+    """
 
     load: str
     port: int
@@ -41,7 +46,10 @@ class Job:
 
 
 def measure(job: Job) -> Measurement:
-    """Does `job` in a process of its own, which a timeout or an interrupt ends."""
+    """Run `job` in a new process and return its measurement.
+
+    The process is killed at a timeout and at an interrupt. Raises ClientError.
+    """
     try:
         done = subprocess.run(
             [sys.executable, "-m", f"{__package__}.client", json.dumps(asdict(job))],
@@ -89,10 +97,11 @@ def _to_measurement(sample: Sample, used: int, memory: int) -> Measurement:
 
 
 def main(argument: str) -> None:
+    """Run the job in `argument` (JSON) and print the measurement; exit with 1 and a reason."""
     job = Job(**json.loads(argument))
     load = replace(LOADS[job.load], connections=job.connections)
     os.sched_setaffinity(0, {job.core})
-    gc.disable()
+    gc.disable()  # a collection would look like a slow answer of the server
     try:
         print(json.dumps(asdict(_run_job(job, load))))
     except (BadAnswerError, OSError) as error:

@@ -1,8 +1,8 @@
 """The load generator: many connections on raw epoll, one request outstanding on each.
 
-It has to cost less than any server it measures, so it parses nothing: the first answer tells how
-many bytes each one has, and every later answer is counted, not read. It fails loudly when the
-count does not fit or an answer does not begin as the first one did.
+It must need less CPU time than any server that it measures, so it does not parse answers. The first
+answer says how many bytes each answer has; of later answers it only counts the bytes. It fails when
+the count is wrong, or when an answer does not begin with the first bytes of the first one.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ READABLE, WRITABLE = select.EPOLLIN, select.EPOLLOUT
 
 @dataclass(frozen=True)
 class Sample:
-    """What happened between two points in time; latencies in ns, in order of size.
+    """The counts and times of one window; `latencies` are in nanoseconds and sorted.
 
-    `starved` connections got no answer at all in that time; their wait is none of the latencies,
-    but `oldest_ns` is the longest of all requests that were still waiting at the end.
+    `elapsed_ns` is the length of the window and `cpu_ns` the generator's own CPU time. `reconnects`
+    is the number of connections that were replaced. `starved` connections got no answer in the
+    window; their wait is not in `latencies`. `oldest_wait_ns` is the longest wait of all requests
+    that were still unanswered at the end.
     """
 
     latencies: list[int]
@@ -38,8 +40,12 @@ class Sample:
 
 
 class Connection:
-    """A connection, what is unsent of its request, the bytes that its answer still lacks, and when
-    its request was started_at."""
+    """A connection with one request outstanding.
+
+    `started_at` is the time at which that request was started, in nanoseconds. `missing` is the
+    number of bytes that its answer still lacks. `unsent` is the part of the request that the kernel
+    has not taken yet. `recv` and `send` are methods of `socket`, bound once for speed.
+    """
 
     __slots__ = ("missing", "recv", "send", "socket", "started_at", "unsent")
 
@@ -54,7 +60,7 @@ class Connection:
 
 
 class Generator:
-    """Keeps `load.connections` busy with requests whose answers are all like `answer`."""
+    """Sends `load` to `port`; all answers must have the size and the first bytes of `answer`."""
 
     def __init__(self, port: int, load: Load, answer: Answer) -> None:
         self._port = port
@@ -68,7 +74,11 @@ class Generator:
             self._connect()
 
     def run(self, seconds: float) -> Sample:
-        """Goes on for `seconds`; what is outstanding at the end belongs to the next run."""
+        """Send requests for `seconds` and return the sample.
+
+        Requests that are unanswered at the end stay outstanding and belong to the next run. Raises
+        BadAnswerError or OSError.
+        """
         self._reconnects = 0
         latencies: list[int] = []
         started_at, used = perf_counter_ns(), process_time_ns()
@@ -85,17 +95,22 @@ class Generator:
         )
 
     def close(self) -> None:
+        """Close all connections."""
         for connection in self._connections.values():
             connection.socket.close()
         self._epoll.close()
 
     def _run_until(self, until: int, latencies: list[int]) -> None:
-        """The loop that matters: names are local, and an answer in one piece takes no call."""
+        """Run the loop until the clock reaches `until`, and append to `latencies`.
+
+        This is the hot path: all names are local, and an answer that arrives in one piece needs no
+        call of another method.
+        """
         connections, poll, clock, note = (
             self._connections, self._epoll.poll, perf_counter_ns, latencies.append,
         )  # fmt: skip
         requests, keep_alive, size = self._requests, not self._answer.closes, self._answer.size
-        begins, room = self._answer.first_bytes, min(size + 1, LARGEST_READ)
+        first_bytes, most = self._answer.first_bytes, min(size + 1, LARGEST_READ)
         now = clock()
         while now < until:
             for fd, event in poll(WAKE_SECONDS):
@@ -104,9 +119,11 @@ class Generator:
                     if event & WRITABLE:
                         self._continue_sending(fd)
                         continue
-                    data = connection.recv(room)
+                    data = connection.recv(most)
                     whole = len(data) == size == connection.missing
-                    if not (whole and data.startswith(begins)) and not self._count_piece(fd, data):
+                    if not (whole and data.startswith(first_bytes)) and not self._count_piece(
+                        fd, data
+                    ):
                         continue
                     now = clock()
                     note(now - connection.started_at)
@@ -124,7 +141,11 @@ class Generator:
             now = clock()
 
     def _handle_error(self, fd: int, error: OSError) -> None:
-        """Goes on after what is no fault: nothing to read yet, TLS in between, a closed end."""
+        """Handle errors that are no failure of the server; raise all others.
+
+        These are a read without data, a TLS record that is still incomplete, and a connection that
+        the server closed: it is replaced.
+        """
         match error:
             case ssl.SSLWantReadError():
                 if self._connections[fd].unsent is not None:
@@ -137,7 +158,7 @@ class Generator:
                 raise error
 
     def _keep_unsent(self, fd: int, request: bytes, sent: int) -> None:
-        """Keeps what the kernel did not take of `request` for when it takes more."""
+        """Keep the part of `request` after its first `sent` bytes until it can be sent."""
         self._connections[fd].unsent = memoryview(request)[sent:]
         self._epoll.modify(fd, READABLE | WRITABLE)
 
@@ -147,21 +168,21 @@ class Generator:
         try:
             unsent = unsent[connection.send(unsent) :]
         except ssl.SSLWantReadError:
-            return  # still shaking hands; the server's next flight wakes us
+            return  # the handshake goes on when the server's next message arrives
         connection.unsent = unsent or None
         if connection.unsent is None:
             self._epoll.modify(fd, READABLE)
 
     def _count_piece(self, fd: int, data: bytes) -> bool:
-        """Counts a part of an answer, or the server's close; true when the answer is complete."""
+        """Count a part of an answer, or handle a close; return whether the answer is complete."""
         connection, size = self._connections[fd], self._answer.size
-        begins = connection.missing == size
+        is_first = connection.missing == size
         if not data:
-            if not begins:
+            if not is_first:
                 raise BadAnswerError("the server closed in the middle of an answer")
             self._reconnect(fd)
             return False
-        if begins and not data.startswith(self._answer.first_bytes[: len(data)]):
+        if is_first and not data.startswith(self._answer.first_bytes[: len(data)]):
             raise BadAnswerError(f"an answer that begins {data[:40]!r}")
         connection.missing -= len(data)
         if connection.missing < 0:

@@ -1,7 +1,7 @@
-"""What the servers are asked: the bytes of each request, and the body every answer must have.
+"""Declares the loads: the bytes of each request, and the body that every answer must have.
 
-A load names the application that answers it (in `apps/`) and what a server must be able to do for
-it besides plain HTTP; a peer that cannot is left out of its table.
+A load names the application that answers it (in `apps/`) and the feature that it needs besides
+plain HTTP. A peer without that feature is left out of the load's table.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ UPLOAD_BYTES = 10_000_000
 
 @dataclass(frozen=True)
 class Load:
-    """One kind of request, sent on `connections` at once, one outstanding on each.
+    """One kind of request, sent on `connections` connections with one request outstanding on each.
 
-    `request` of a `varied` load has two places for a number that no other request of a run has.
-    `opening` is sent once on each connection and answered by a switch of protocols.
+    `title` stands above the load's table. `body` is the expected body of the answer. `need` is the
+    feature that the server needs. The `request` of a `varied` load has two placeholders for a
+    number, which is different in each request of a run. `opening` is the HTTP request that switches
+    a new connection to WebSocket, empty for plain HTTP.
     """
 
     name: str
@@ -36,7 +38,10 @@ class Load:
     opening: bytes = b""
 
     def iterate_requests(self) -> Iterator[bytes]:
-        """Requests without end. Made in C: the generator pays for each of them."""
+        """Yield requests without end.
+
+        The iterators are implemented in C, because the generator needs CPU time for each request.
+        """
         if self.varied:
             return map(self.request.__mod__, zip(count(), count()))
         return repeat(self.request)
@@ -59,7 +64,10 @@ def _build_json_of_1k() -> bytes:
 
 
 def _build_text_frame(text: bytes) -> bytes:
-    """A client's WebSocket frame with up to 125 bytes; its mask of zeros leaves them readable."""
+    """Return a client's WebSocket text frame (RFC 6455, section 5.2) with up to 125 bytes.
+
+    Its mask is zero, which leaves the bytes as they are.
+    """
     return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text
 
 
@@ -120,7 +128,7 @@ ALL = (
         HELLO_BODY,
         varied=True,
     ),
-    Load("browser", "hello world, asked as by a browser with 12 headers", BROWSER, HELLO_BODY),
+    Load("browser", "hello world, requested as by a browser with 12 headers", BROWSER, HELLO_BODY),
     Load(
         "browser-varied",
         "the same with a path and a cookie of its own in every request",

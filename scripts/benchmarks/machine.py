@@ -1,4 +1,4 @@
-"""Where and with what a table was made: cores, CPU, kernel, Python, and every server's version."""
+"""Describes the machine of a run: cores, CPU, kernel, Python, and the version of every server."""
 
 from __future__ import annotations
 
@@ -29,15 +29,18 @@ Versions = dict[str, str]
 
 @dataclass(frozen=True)
 class Cores:
-    """The two CPUs of a run, on two different cores where there are two."""
+    """The CPU of the server and the CPU of the generator."""
 
     server: int
     generator: int
 
 
 def choose_cores() -> Cores:
-    """The last CPU we may use for the server (the first has the interrupts), another core's
-    for the generator; the two are one when there is nothing else."""
+    """Return the last usable CPU for the server, and a CPU of another core for the generator.
+
+    The first CPU often handles interrupts, so the server does not get it. With a single CPU both
+    share it.
+    """
     usable = sorted(os.sched_getaffinity(0))
     server = usable[-1]
     apart = [cpu for cpu in usable if _siblings(cpu) != _siblings(server)]
@@ -45,6 +48,7 @@ def choose_cores() -> Cores:
 
 
 def describe_machine() -> dict[str, str]:
+    """Return the number of cores, the CPU model and the kernel, for the report."""
     return {
         "cores": f"{len(os.sched_getaffinity(0))}",
         "CPU": _cpu_model(),
@@ -53,7 +57,7 @@ def describe_machine() -> dict[str, str]:
 
 
 def find_versions() -> dict[str, Versions]:
-    """What is installed in the project's environment and in the peers'; `others` are neither."""
+    """Return the versions in the project's environment, in that of the peers, and of Node."""
     packages = sorted({peer.package for peer in PEERS if peer.package}, key=str.lower)
     return {
         "project": find_project_versions(*LIBRARIES),
@@ -62,11 +66,11 @@ def find_versions() -> dict[str, Versions]:
     }
 
 
-def is_missing(peer: Peer, found: dict[str, Versions]) -> bool:
-    """Whether `peer` could not be installed here."""
+def is_missing(peer: Peer, versions: dict[str, Versions]) -> bool:
+    """Return whether `peer` is not installed; `versions` is the result of `find_versions`."""
     if peer.program.name == "node":
-        return "Node" not in found["others"]
-    return bool(peer.package) and peer.package not in found["peers"]
+        return "Node" not in versions["others"]
+    return bool(peer.package) and peer.package not in versions["peers"]
 
 
 def _ask_versions(python: Path, *names: str) -> Versions:
@@ -77,18 +81,18 @@ def _ask_versions(python: Path, *names: str) -> Versions:
 
 
 def find_project_versions(*others: str) -> Versions:
-    """Python's and prefork's own, and those of other packages in the project's environment."""
+    """Return the versions of Python, prefork and `others` in the project's environment."""
     return _ask_versions(PROJECT_BIN / "python", "prefork", *others)
 
 
 def find_peer_versions(*packages: str) -> Versions:
-    """What of these is installed in the peers' environment, if there is one."""
+    """Return the versions of these packages in the peers' environment; {} without one."""
     python = PEERS_BIN / "python"
     return _ask_versions(python, *packages) if python.exists() else {}
 
 
 def find_node_versions() -> Versions:
-    """Node's, and that of the package that speaks WebSocket for it; what there is."""
+    """Return the versions of Node and of its package `ws` (WebSocket), as far as they are there."""
     found = {}
     try:
         asked = ["node", "--version"]
@@ -97,7 +101,7 @@ def find_node_versions() -> Versions:
         package = json.loads((NODE_MODULES / "ws" / "package.json").read_text())
         found["ws"] = package["version"]
     except (OSError, subprocess.CalledProcessError):
-        pass  # neither is needed: there is then no row for it
+        pass  # without Node the tables have no row for it
     return found
 
 

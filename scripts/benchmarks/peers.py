@@ -1,7 +1,7 @@
-"""Who is measured: each peer's name, its interface, and the commands that start it.
+"""Declares the servers that are measured: name, interface, and the commands that start each.
 
-One worker each, access logs off but for the load that wants them, every other setting as the peer
-ships it.
+Each peer runs one worker. Access logs are off, except for the load that measures them. All other
+settings are the peer's defaults.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ CERTIFICATE, KEY = PEERS_BIN.parent / "tls-cert.pem", PEERS_BIN.parent / "tls-ke
 
 @dataclass(frozen=True)
 class Peer:
-    """A server to measure, and how it is started.
+    """A server to measure, and the commands that start it.
 
-    Each command has places for {port}, {app} and {load}, that for TLS for {cert} and {key}, that
-    for the access log for {log}. `None` says that the peer cannot do it. `package` is what must be
-    installed in the peers' environment, if anything.
+    `http`, `tls` and `access_log` are commands with the placeholders {port}, {app} and {load}, for
+    TLS also {cert} and {key}, for the access log also {log}. None: the peer does not support it.
+    `package` is the distribution that must be installed in the peers' environment, empty for none.
+    `is_reference`: the ratios in the tables are relative to this peer (prefork).
+    `only_loads` are the names of the only loads that the peer can serve, empty for all.
     """
 
     name: str
@@ -45,12 +47,13 @@ class Peer:
     only_loads: frozenset[str] = frozenset()
 
     def supports(self, load: Load) -> bool:
-        """Whether the peer does what `load` needs."""
+        """Return whether the peer can serve `load`."""
         if self.only_loads and load.name not in self.only_loads:
             return False
         return self._template(load) is not None
 
     def command(self, load: Load, port: int, log: Path) -> list[str]:
+        """Return the command that serves `load` on `port`; `log` is the file of the access log."""
         template = self._template(load)
         assert template is not None, f"{self.name} cannot do {load.name}"
         places = {"port": port, "app": load.app, "load": load.name, "log": log,
@@ -67,6 +70,7 @@ class Peer:
 
 
 def floor_peer() -> Peer:
+    """Return the lower bound, `apps/floor.py`, which calls no app; both interfaces show it."""
     loads = frozenset(("hello", "hello-connect", "hello-varied", "browser", "browser-varied"))
     program, arguments = PROJECT_BIN / "python", "floor.py {port} {load}"
     return Peer("floor", ("wsgi", "asgi"), program, arguments, only_loads=loads)
@@ -165,7 +169,7 @@ def uwsgi_peer() -> Peer:
 
 
 def script_peer(name: str) -> Peer:
-    """One that is started by a script of ours, and knows neither TLS nor an access log."""
+    """Return a peer that `apps/<name>_server.py` starts. It has neither TLS nor an access log."""
     script = f"{name}_server.py {{port}} {{app}}"
     return Peer(name, ("wsgi",), PEERS_BIN / "python", script, package=name)
 

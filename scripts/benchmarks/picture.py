@@ -1,7 +1,7 @@
-"""The figures as one SVG: bars of CPU per request under the first load, and the matrix of ratios.
+"""Draws the SVG chart: bars of CPU per request under the first load, and the matrix of ratios.
 
-It brings its own background and switches its colours with the reader's, so that it can be read on a
-light page and on a dark one. Colour says nothing that the numbers do not say.
+The chart has its own background, and follows the colour scheme of the reader's browser (light or
+dark). Colour only repeats the numbers.
 """
 
 from __future__ import annotations
@@ -26,12 +26,15 @@ from .table import (
 
 WIDTH, MARGIN = 1000, 24
 NAMES_WIDTH = 132
-"""Room for the names of peers, left of bars and of cells."""
+"""Width of the column with the names of the peers."""
 BAR, BAR_STEP, CELL, CELL_STEP = 16, 23, 24, 26
 LONGEST_BAR = 4.0
-"""In times prefork's; a longer bar is cut, as else nothing of the others could be seen."""
+"""Length of the longest bar, as a multiple of prefork's; a longer one is cut, with a mark.
+
+Uncut, one very slow server would make all other bars too short to compare.
+"""
 STRONGEST_COLOUR = 3.0
-"""log2 of the ratio that has the strongest colour."""
+"""log2 of the ratio from which on a cell has the strongest colour."""
 
 STYLE = """
   text { font: 12px system-ui, sans-serif; fill: #1f2328; }
@@ -63,7 +66,7 @@ STYLE = """
 
 
 def render_svg(subtitle: str, rows: list[Row]) -> str:
-    """The whole picture."""
+    """Return the chart; `subtitle` stands below its title."""
     loads = measured_loads(rows)
     bars = list(_draw_bars(rows, loads[0], top=84))
     most = max(len(measured_peers(rows, interface)) for interface in INTERFACES)
@@ -117,7 +120,8 @@ def _draw_bars_of_interface(
         length = max(2.0, min(figure / longest, 1.0) * room)
         bar = left + NAMES_WIDTH
         yield render_text(bar - 8, y + 12, peer.name, "right")
-        yield f'<rect class="{_css_class(peer)}" x="{bar}" y="{y}" width="{length:.1f}" height="{BAR}"/>'
+        size = f'width="{length:.1f}" height="{BAR}"'
+        yield f'<rect class="{_css_class(peer)}" x="{bar}" y="{y}" {size}/>'
         if figure > longest:
             x = bar + length - 16
             yield f'<path class="cut" d="M{x:.1f} {y + BAR + 2}l8 {-BAR - 4}"/>'
@@ -166,10 +170,8 @@ def _draw_cell(
     shown = format_ratio(rows, load, interface, peer)
     ratio = ratio_or_reason(rows, load, interface, peer)
     if shown != CANNOT:
-        yield (
-            f'<rect {_cell_attributes(ratio)} x="{x:.1f}" y="{y}" width="{width:.1f}" height="{CELL}"'
-            ' rx="3"/>'
-        )
+        size = f'width="{width:.1f}" height="{CELL}"'
+        yield f'<rect {_cell_attributes(ratio)} x="{x:.1f}" y="{y}" {size} rx="3"/>'
     yield render_text(
         x + width / 2, y + 16, shown, "middle head" if peer.is_reference else "middle"
     )
@@ -183,7 +185,7 @@ def _cell_attributes(ratio: float | str) -> str:
     return f'class="{kind}" fill-opacity="{0.08 + 0.47 * strength:.2f}"'
 
 
-def render_text(x: float, y: float, words: str, kind: str = "") -> str:
-    """Words at a place, of a class of the style."""
-    kind = f' class="{kind}"' if kind else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}"{kind}>{escape(words)}</text>'
+def render_text(x: float, y: float, text: str, css_class: str = "") -> str:
+    """Return a text element at this position, with a class of the style sheet."""
+    attribute = f' class="{css_class}"' if css_class else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}"{attribute}>{escape(text)}</text>'

@@ -1,6 +1,7 @@
-"""The files of a run: `bench.md`, `bench.json` and `bench.svg` in a folder, and the README's part.
+"""Writes the files of a run, `bench.json`, `bench.md` and `bench.svg`, and the tables in README.md.
 
-The JSON holds all; the others are made of it, so that they can be made again without measuring.
+The JSON file has all results. The other files are made from it and can be made again without
+measuring.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ process tree, shared pages divided (PSS). All are medians over the rounds."""
 
 
 class NoResultsError(Exception):
-    """There is nothing to make a report of, or no place for it."""
+    """There are no results, or README.md has no place for them."""
 
 
 def write(folder: Path, about: About, rows: list[Row]) -> None:
-    """Writes the files of a run into `folder`, which is made when it is missing."""
+    """Write the files of a run into `folder`, which is created when it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = about | {"rows": as_json(rows)}
     (folder / "bench.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
@@ -44,7 +45,7 @@ def write(folder: Path, about: About, rows: list[Row]) -> None:
 
 
 def read(folder: Path) -> tuple[About, list[Row]]:
-    """What `write` wrote."""
+    """Return the conditions and rows that `write` wrote. Raises NoResultsError."""
     try:
         about = json.loads((folder / "bench.json").read_text())
     except FileNotFoundError:
@@ -53,7 +54,7 @@ def read(folder: Path) -> tuple[About, list[Row]]:
 
 
 def render_document(about: About, rows: list[Row]) -> str:
-    """The whole report: the matrix, then one table for each load."""
+    """Return the Markdown report: the matrix of ratios, then one table for each load."""
     lines = [
         "# prefork and its peers",
         "",
@@ -67,13 +68,13 @@ def render_document(about: About, rows: list[Row]) -> str:
 
 
 def render_picture(about: About, rows: list[Row]) -> str:
-    """The SVG of a run."""
+    """Return the SVG chart of a run."""
     where = f"{about['date']}, {about['machine']['CPU']}, {about['rounds']} rounds"
     return render_svg(f"One worker on one core, less is better. {where}.", rows)
 
 
 def publish(root: Path, about: About, rows: list[Row]) -> list[Path]:
-    """Brings the figures into the project: the README's part, and all tables beside the bench."""
+    """Write the results into README.md, `latest.md` and `latest.svg`; return the written paths."""
     path, tables, image = root / "README.md", root / LATEST_TABLES, root / LATEST_PICTURE
     text = update_readme(path.read_text(), about, rows)
     path.write_text(text)
@@ -83,7 +84,7 @@ def publish(root: Path, about: About, rows: list[Row]) -> list[Path]:
 
 
 def update_readme(text: str, about: About, rows: list[Row]) -> str:
-    """`text` of the README with the figures between its markers."""
+    """Return `text`, the README, with these results between its markers."""
     lines = [COLUMNS, "", *(f"- {line}" for line in describe_conditions(about)), ""]
     lines += [
         f"![CPU time per request of prefork and its peers]({LATEST_PICTURE})",
@@ -99,16 +100,19 @@ def update_readme(text: str, about: About, rows: list[Row]) -> str:
 
 
 def replace_between(text: str, start: str, end: str, lines: list[str]) -> str:
-    """`text` with these lines between its two markers, whatever was there."""
-    before, found, rest = text.partition(start)
-    _, ended, after = rest.partition(end)
-    if not (found and ended):
+    """Return `text` with `lines` instead of the text between the markers `start` and `end`.
+
+    Raises NoResultsError without the markers.
+    """
+    before, found_start, rest = text.partition(start)
+    _, found_end, after = rest.partition(end)
+    if not (found_start and found_end):
         raise NoResultsError(f"README.md has no lines {start.strip()} and {end.strip()}")
     return before + start + "\n".join([*lines, ""]) + end + after
 
 
 def describe_conditions(about: About) -> list[str]:
-    """Where, when, with what and how it was measured."""
+    """Return lines about date, machine, versions and schedule of the run."""
     schedule, cores = about["schedule"], about["cores"]
     return [
         about["date"],

@@ -1,8 +1,8 @@
-"""The order of it all: in round one every load over every peer, then round two, and so on.
+"""Measures everything in rounds: each round measures every peer under every load once.
 
-Neighbours in a table are so neighbours in time, a noisy minute hits them alike, and a figure's
-rounds lie far apart. Each server is started afresh for each figure; one that fails under a load is
-not asked again for that load.
+Peers that stand beside each other in a table are so measured one after another, and a noisy minute
+of the machine affects them alike; the rounds of one figure are far apart. Each measurement starts
+its server anew. A server that fails under a load is not measured again under that load.
 """
 
 from __future__ import annotations
@@ -19,29 +19,32 @@ from .results import Measurement, Row
 from .server import Server, ServerError
 
 START_SECONDS = 1.3
-"""What it takes to start and end a server, on the average of all peers; for the estimate only."""
+"""Mean time to start and stop a server, over all peers; used only for the estimate."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How often and for how long each peer is measured under each load."""
+    """How often and how long each peer is measured under each load; times in seconds."""
 
     rounds: int
     warmup: float
     seconds: float
 
     def estimate_seconds(self, rows: int) -> float:
-        """Seconds that it all takes."""
+        """Return about how many seconds the whole run takes."""
         return self.rounds * rows * (START_SECONDS + self.warmup + self.seconds)
 
 
 def make_rows(peers: list[Peer], loads: list[Load]) -> list[Row]:
-    """One row for each peer and each load that it can do, without figures yet."""
+    """Return an empty row for each peer and each load that the peer supports."""
     return [Row(load, peer) for load in loads for peer in peers if peer.supports(load)]
 
 
 def run_rounds(rows: list[Row], schedule: Schedule, cores: Cores) -> Iterator[int]:
-    """Fills the rows; yields after each round, when all rows have as many figures."""
+    """Add one measurement a round to each row, and yield the round's number after each round.
+
+    A failure of a server is kept in its row.
+    """
     for number in range(1, schedule.rounds + 1):
         for row in rows:
             if row.failure:

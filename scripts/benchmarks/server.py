@@ -1,4 +1,4 @@
-"""One server's life: started on its core and a free port, awaited, stopped, nothing left over."""
+"""Starts a server on its core and on a free port, waits until it is ready, and stops it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class ServerError(Exception):
-    """The server did not come up as it should; `log` is the end of what it wrote."""
+    """The server failed; `log` has the last lines that it wrote."""
 
     def __init__(self, reason: str, log: list[str]) -> None:
         super().__init__(reason)
@@ -40,10 +40,11 @@ class ServerError(Exception):
 
 
 class RunningCommand:
-    """A command in a session of its own, to be used as a context manager that ends all of it.
+    """A running command in a session of its own; as a context manager it kills the whole session.
 
-    `command` is asked for it with a folder for what it writes. `core`: where it is to stay, if
-    anywhere. `stdout`: the file of the folder that gets it, by default the log of all it says.
+    `command` is a function that gets a temporary folder for the files of the command and returns
+    its arguments. `core` is the CPU to which the command is bound, None for any. `stdout` is the
+    name of the file in that folder that gets standard output; standard error goes to `log`.
     """
 
     def __init__(
@@ -80,20 +81,22 @@ class RunningCommand:
         self._temporary.cleanup()
 
     def cpu_ns(self) -> int:
-        """CPU time of all its processes."""
+        """Return the CPU time of all its processes."""
         return cpu_ns(self.pid)
 
     def last_lines(self, count: int = 8) -> list[str]:
+        """Return the last `count` lines of the log that are not empty."""
         text = self._log.read_text(errors="replace")
         return [line for line in text.splitlines() if line.strip()][-count:]
 
     def make_error(self, reason: str) -> ServerError:
+        """Return an error with `reason` and the last line of the log; the caller raises it."""
         log = self.last_lines()
-        said = f" ({log[-1].strip()})" if log else ""
-        return ServerError(f"{reason}{said}".replace(f"{ROOT}/", ""), log)
+        last_line = f" ({log[-1].strip()})" if log else ""
+        return ServerError(f"{reason}{last_line}".replace(f"{ROOT}/", ""), log)
 
     def stop(self) -> None:
-        """SIGTERM to the server itself, then an end to whatever of its group is left."""
+        """Send SIGTERM to the command, wait up to STOP_SECONDS, then kill its process group."""
         if self._process.returncode is not None:
             return
         try:
@@ -107,13 +110,16 @@ class RunningCommand:
             self._process.wait()
 
     def has_exited(self) -> bool:
-        """Looks without reaping, so that the pid stays ours until the group is dealt with."""
-        look = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return os.waitid(os.P_PID, self.pid, look) is not None
+        """Return whether the command has exited, without reaping it.
+
+        As long as it is a zombie, its pid cannot belong to another process group when `stop` kills.
+        """
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self.pid, flags) is not None
 
 
 class Server(RunningCommand):
-    """A running peer on its core, with one load to answer."""
+    """A running peer on its core that serves one load."""
 
     def __init__(self, peer: Peer, load: Load, core: int) -> None:
         self.port = find_free_port()
@@ -126,7 +132,7 @@ class Server(RunningCommand):
         )
 
     def wait_until_ready(self) -> None:
-        """Waits for the first answer, which must be the one that the load asks for."""
+        """Wait for the first answer. Raises ServerError when it is wrong or late."""
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if self.has_exited():
@@ -142,7 +148,10 @@ class Server(RunningCommand):
         raise self.make_error(f"no answer within {READY_SECONDS:g} s")
 
     def check_access_log(self, requests: int) -> None:
-        """Ends the server, and sees that its access log has a line for each of the requests."""
+        """Stop the server and check that its access log has a line for each of `requests` requests.
+
+        Raises ServerError.
+        """
         self.stop()
         with (self._folder / ACCESS_LOG).open("rb") as lines:
             found = sum(1 for _ in lines)
@@ -151,20 +160,20 @@ class Server(RunningCommand):
 
 
 def minimal_environment() -> dict[str, str]:
-    """As little as a server needs; peers are not to see what steers the bench."""
+    """Return the few variables that a server needs: settings of the caller change no result."""
     kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
     return kept | {"NODE_PATH": str(NODE_MODULES)}
 
 
 def _set_up_child(core: int | None) -> None:
-    """In the child: stay on `core`, and end with the bench even when that is killed."""
+    """Bind the child to `core`, and have it terminated when the benchmark dies (prctl(2))."""
     if core is not None:
         os.sched_setaffinity(0, {core})
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def find_free_port() -> int:
-    """One that nobody has right now."""
+    """Return a TCP port of 127.0.0.1 on which nothing listens now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

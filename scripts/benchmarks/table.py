@@ -1,4 +1,4 @@
-"""The figures in Markdown: one table for each load, and the matrix of all ratios."""
+"""Renders the results in Markdown: one table for each load, and the matrix of all ratios."""
 
 from __future__ import annotations
 
@@ -26,18 +26,21 @@ Cells = list[str]
 
 
 def measured_loads(rows: list[Row]) -> list[Load]:
-    """The loads that were measured, in the order of their declaration."""
+    """Return the loads that were measured, in the order of their declaration."""
     return [load for load in ALL if any(row.load == load for row in rows)]
 
 
 def measured_peers(rows: list[Row], interface: Interface) -> list[Peer]:
-    """The peers of an interface that were measured, in the order of their declaration."""
+    """Return the measured peers of an interface, in the order of their declaration."""
     measured = {row.peer.name for row in rows if interface in row.peer.interfaces}
     return [peer for peer in PEERS if peer.name in measured]
 
 
 def ratio_matrix(rows: list[Row]) -> list[str]:
-    """Peers by loads: each ratio to prefork with the same interface, and prefork's CPU µs."""
+    """Return a table of peers by loads: ratios to prefork with the same interface.
+
+    The rows of prefork itself have its CPU microseconds per request.
+    """
     loads = measured_loads(rows)
     lines = [["server", *(load.name for load in loads)]]
     for interface in INTERFACES:
@@ -52,7 +55,7 @@ def ratio_matrix(rows: list[Row]) -> list[str]:
 
 
 def load_table(rows: list[Row], load: Load) -> list[str]:
-    """All figures of one load, and below them what to know about them."""
+    """Return the table of one load, and below it the notes about its rows."""
     lines = [list(COLUMNS)]
     for interface in INTERFACES:
         shown = rows_of_interface(rows, load, interface)
@@ -65,7 +68,7 @@ def load_table(rows: list[Row], load: Load) -> list[str]:
 
 
 def ratio_or_reason(rows: list[Row], load: Load, interface: Interface, peer: Peer) -> float | str:
-    """The peer's ratio to prefork, or why there is none."""
+    """Return the peer's ratio to prefork, or CANNOT, FAILED or UNKNOWN."""
     shown = rows_of_interface(rows, load, interface)
     row = next((row for row in shown if row.peer.name == peer.name), None)
     if row is None:
@@ -77,7 +80,7 @@ def ratio_or_reason(rows: list[Row], load: Load, interface: Interface, peer: Pee
 
 
 def format_ratio(rows: list[Row], load: Load, interface: Interface, peer: Peer) -> str:
-    """A cell of the matrix."""
+    """Return the text of one cell of the matrix."""
     ratio = ratio_or_reason(rows, load, interface, peer)
     if isinstance(ratio, str):
         return ratio
@@ -87,7 +90,7 @@ def format_ratio(rows: list[Row], load: Load, interface: Interface, peer: Peer) 
 
 
 def cpu_us_of(rows: list[Row], load: Load, peer: Peer) -> float | None:
-    """The peer's CPU µs per request under `load`, if it has been measured."""
+    """Return the peer's CPU microseconds per request under `load`, None without results."""
     for row in rows:
         if row.load == load and row.peer.name == peer.name and not row.failure:
             return row.cpu_us
@@ -111,15 +114,18 @@ def _format_row(row: Row, ratio: float | None) -> Cells:
 
 
 def format_us(number: float) -> str:
-    """Microseconds, with as many places as mean something."""
+    """Format a number of microseconds: with one decimal below 1000, without above."""
     return f"{number:,.1f}" if number < 1000 else f"{number:,.0f}"
 
 
 def _notes(rows: list[Row]) -> Iterator[str]:
     measured = [row for row in rows if not row.failure]
-    if eased := [row.peer.name for row in measured if row.bottleneck == "generator"]:
-        yield f"Rate limited by the generator, so there are more requests/s in: {', '.join(eased)}."
-    if waited := [row.peer.name for row in measured if row.bottleneck == "nobody"]:
+    if limited := [row.peer.name for row in measured if row.bottleneck == "generator"]:
+        yield (
+            "The generator used 90 % of its core or more, so these servers can serve more"
+            f" requests/s: {', '.join(limited)}."
+        )
+    if waited := [row.peer.name for row in measured if row.bottleneck == "neither"]:
         yield (
             "Neither server nor generator used 90 % of its core, as one waited for the other or"
             f" others used the machine: {', '.join(waited)}."
@@ -140,7 +146,7 @@ def _shorten(text: str) -> str:
 
 
 def align_table(lines: list[Cells]) -> Iterator[str]:
-    """A Markdown table, the first line its head."""
+    """Yield the lines of a Markdown table; the first of `lines` is its head."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     head, *body = (_pad(line, widths) for line in lines)

@@ -1,4 +1,4 @@
-"""What a process tree has used: CPU time to the nanosecond, and its share of memory."""
+"""Measures a process tree: its CPU time in nanoseconds, and its share of memory in bytes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from pathlib import Path
 PROC = Path("/proc")
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
-# Fields of /proc/<pid>/stat, counted from the one after the command's name.
+# Fields of /proc/<pid>/stat (proc(5)), counted from the one after the command's name.
 PARENT, REAPED_USER, REAPED_SYSTEM = 1, 13, 14
 
 
 def cpu_ns(root: int) -> int:
-    """CPU time of the tree below `root`, of its ended threads and reaped children too."""
+    """Return the CPU time of `root` and its descendants, with ended threads and reaped children.
+
+    The clock of a process counts nanoseconds; only reaped children are counted in ticks of 10 ms.
+    """
     total = 0
     for pid in process_tree(root):
         with suppress(OSError):
@@ -28,12 +31,12 @@ def cpu_ns(root: int) -> int:
 
 
 def pss_bytes(root: int) -> int:
-    """Memory of the tree, every shared page divided among those that share it."""
+    """Return the memory (PSS) of the tree; processes that map a page share its size."""
     return sum(map(process_pss_bytes, process_tree(root)))
 
 
 def process_pss_bytes(pid: int) -> int:
-    """Memory of one process, 0 when it is gone."""
+    """Return the memory (PSS) of one process, 0 when it has exited."""
     with suppress(OSError):
         for line in (PROC / str(pid) / "smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
@@ -42,12 +45,12 @@ def process_pss_bytes(pid: int) -> int:
 
 
 def _cpu_clock(pid: int) -> int:
-    """The id of another process's CPU clock, made as clock_getcpuclockid(3) makes it."""
+    """Return the id of another process's CPU clock, computed as clock_getcpuclockid(3) does."""
     return (~pid << 3) | 2
 
 
 def process_tree(root: int) -> Iterator[int]:
-    """`root`, and all below it."""
+    """Yield the pids of `root` and of all its descendants."""
     children = defaultdict(list)
     for entry in PROC.iterdir():
         if entry.name.isdecimal():
@@ -61,5 +64,5 @@ def process_tree(root: int) -> Iterator[int]:
 
 
 def _read_stat(pid: int) -> list[str]:
-    """The fields that follow the command's name, which itself may hold spaces and brackets."""
+    """Return the fields after the command's name, which itself may contain spaces and brackets."""
     return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()

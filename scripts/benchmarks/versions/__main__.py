@@ -1,4 +1,4 @@
-"""The command: its options, one run, and a table."""
+"""The command `scripts/bench versions`: parses the options, compares, prints a table."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ DEFAULT_LOADS = ("hello", "hello-varied", "json")
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="scripts/bench versions",
-        description="Measures this checkout beside another one, by turns and on the same core: "
-        "CPU per request, and the median of the ratios. Prints Markdown on stdout, progress on "
-        "stderr.",
+        description="Compares this checkout with another one: measures both by turns on the same "
+        "core, and prints CPU time per request and the median of the ratios as Markdown on stdout. "
+        "Progress goes to stderr.",
     )
     add = parser.add_argument
-    add("old", type=Path, help="the other checkout, set up by its own scripts/setup")
+    add("old", type=Path, help="the other checkout; run its own scripts/setup first")
     add("--turns", type=parse_count, default=25, help="pairs of windows for a figure (%(default)s)")
     add("--seconds", type=parse_duration, default=0.5, help="time of a window (%(default)g)")
     add("--loads", nargs="+", default=DEFAULT_LOADS, choices=LOADS, metavar="LOAD",
@@ -45,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str]) -> int:
+    """Run the command and return its exit code."""
     options = parse_options(build_parser(), arguments)
     old = options.old.resolve()
     if not (old / ".venv" / "bin" / "python").exists():
@@ -73,14 +75,14 @@ def main(arguments: list[str]) -> int:
 
 
 def describe_commit(tree: Path) -> str:
-    """The commit that is checked out, with a mark where files differ from it."""
+    """Return the commit of a checkout, with the suffix `-dirty` when its files differ from it."""
     command = ["git", "-C", str(tree), "describe", "--always", "--dirty"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or tree.name
 
 
 def render_table(comparisons: Iterable[Comparison], old: str, new: str) -> str:
-    """A Markdown table; the ratio is above 1 where the new checkout costs more."""
+    """Return a Markdown table; a ratio above 1 means that the new checkout needs more CPU time."""
     facts = ", ".join(f"{key} {value}" for key, value in machine.describe_machine().items())
     lines = [
         f"CPU per request in microseconds, medians; {facts}.",

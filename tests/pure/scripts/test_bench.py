@@ -150,7 +150,7 @@ class TestFigures:
     def test_whose_core_was_full(self) -> None:
         assert Row(HELLO, WSGI, [window(9.5)]).bottleneck == "server"
         assert Row(HELLO, WSGI, [window(8.0, generator_ns=950_000_000)]).bottleneck == "generator"
-        assert Row(HELLO, WSGI, [window(8.0)]).bottleneck == "nobody"
+        assert Row(HELLO, WSGI, [window(8.0)]).bottleneck == "neither"
 
     def test_a_server_that_closes_after_each_answer_is_seen(self) -> None:
         assert Row(HELLO, WSGI, [window()]).is_keep_alive
@@ -200,7 +200,7 @@ class TestTables:
             row(HELLO, "bjoern", failure="x" * 500),
         ]
         text = "\n".join(table.load_table(rows, HELLO))
-        assert "limited by the generator, so there are more requests/s in: prefork wsgi." in text
+        assert "so these servers can serve more requests/s: prefork wsgi." in text
         assert "used the machine: uWSGI." in text
         assert "uWSGI left 31 of 32 connections without an answer" in text
         assert f"bjoern failed: {'x' * 157}..." in text
@@ -277,7 +277,7 @@ class TestCommand:
         }  # fmt: skip
 
     def test_an_unknown_name_is_told_with_the_known_ones(self) -> None:
-        with pytest.raises(LookupError, match="no load is named helo; known are hello, "):
+        with pytest.raises(LookupError, match="no load is named helo; the loads are hello, "):
             command.select_loads(["helo"])
-        with pytest.raises(LookupError, match="no peer is named like apache; known are floor, "):
+        with pytest.raises(LookupError, match="no peer is named like apache; the peers are floor,"):
             command.select_peers(["apache"])
