@@ -1,6 +1,6 @@
-"""The ASGI applications that every peer serves: the twins of `wsgi_apps`, and a WebSocket echo.
+"""The ASGI applications that every peer serves: those of `wsgi_apps`, and a WebSocket echo.
 
-Each looks for the lifespan itself: a wrapper that did it for all would be one more call a request.
+Each handles the lifespan itself, because a wrapper would cost one more call per request.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command: its options, one run, and the report where it was asked for."""
+"""The command `scripts/bench fair`: parses the options, measures, writes the report."""
 
 from __future__ import annotations
 
@@ -33,26 +33,39 @@ LATEST = Path(__file__).resolve().parents[1]
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; its help lists all servers."""
     names = "\n".join(f"  {server.name}" for server in SERVERS)
     parser = argparse.ArgumentParser(
         prog="scripts/bench fair",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Measures who gets which connection, and how long requests wait behind\n"
-        "others, with 4, 16 and 64 workers. Prints Markdown on stdout, progress on stderr.",
-        epilog=f"servers:\n{names}\n\nExits with 1 when a server failed at something.",
+        description="Measures how connections are spread over 4, 16 and 64 workers, and how long\n"
+        "requests wait behind others. Prints Markdown on stdout and progress on stderr.",
+        epilog=f"servers:\n{names}\n\nExits with 1 when a server failed under a workload.",
     )
     add = parser.add_argument
-    add("--connections", type=parse_count, default=200, help="one after another (%(default)s)")
-    add("--bursts", type=parse_count, default=20, help="of 8 requests of 0.5 s each (%(default)s)")
-    add("--seconds", type=parse_duration, default=12.0, help="of each mixed load (%(default)g)")
-    add("--quick", action="store_true", help="little of everything, 4 workers only")
+    add(
+        "--connections",
+        type=parse_count,
+        default=200,
+        help="connections that are opened one after another (%(default)s)",
+    )
+    add(
+        "--bursts",
+        type=parse_count,
+        default=20,
+        help="bursts of 8 requests of 0.5 s each (%(default)s)",
+    )
+    add("--seconds", type=parse_duration, default=12.0,
+        help="length of each mixed load (%(default)g)")  # fmt: skip
+    add("--quick", action="store_true", help="a short run with 4 workers only")
     add_names(parser, "--only", "servers", ", in any case")
     add_folder(parser, "fair", "md", "svg", "json")
-    add_publish(parser, "--keep", "keep what DIR has as scripts/benchmarks/fair.*")
+    add_publish(parser, "--keep", "write the results in DIR to scripts/benchmarks/fair.*")
     return parser
 
 
 def main(arguments: list[str]) -> int:
+    """Run the command and return its exit code."""
     options = parse_options(build_parser(), arguments)
     if options.keep:
         return publish(options.out)
@@ -60,7 +73,7 @@ def main(arguments: list[str]) -> int:
     servers = [server for server in SERVERS if is_selected(server.name, options.only)]
     for server in list(servers):
         if is_missing(server, found):
-            print_progress(f"without {server.name}: it is not installed here")
+            print_progress(f"leaves out {server.name}: it is not installed here")
             servers.remove(server)
     size = QUICK
     if not options.quick:
@@ -70,7 +83,7 @@ def main(arguments: list[str]) -> int:
 
 
 def measure(servers: list[ServerCommand], size: RunSize, about: list[str], out: Path) -> int:
-    """One run; what there is goes to `out` after every server."""
+    """Measure and return the exit code. The report in `out` is written after every server."""
     print_progress(f"about {size.estimate_seconds(len(servers)) / 60:.0f} minutes")
     done = Run()
     try:
@@ -78,7 +91,7 @@ def measure(servers: list[ServerCommand], size: RunSize, about: list[str], out: 
             write(out, about, done)
     except KeyboardInterrupt:
         print_progress(
-            f"interrupted; nothing is left running; {out} has {len(done.servers)} servers"
+            f"interrupted; all servers are stopped; {out} has {len(done.servers)} servers"
         )
         return EXIT_INTERRUPTED
     print(render_document(about, done))
@@ -86,7 +99,7 @@ def measure(servers: list[ServerCommand], size: RunSize, about: list[str], out: 
 
 
 def describe_run(size: RunSize, peers: machine.Versions) -> list[str]:
-    """All that a reader has to know besides the figures."""
+    """Return the conditions of the run for the report: date, size, machine, versions."""
     versions = (
         machine.find_project_versions(*machine.LIBRARIES) | peers | machine.find_node_versions()
     )
@@ -100,6 +113,7 @@ def describe_run(size: RunSize, peers: machine.Versions) -> list[str]:
 
 
 def write(folder: Path, about: list[str], done: Run, name: str = "fair") -> None:
+    """Write the files of a run into `folder`, which is created when it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {"about": about} | as_json(done)
     (folder / f"{name}.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
@@ -108,7 +122,7 @@ def write(folder: Path, about: list[str], done: Run, name: str = "fair") -> None
 
 
 def publish(folder: Path) -> int:
-    """Brings the figures in `folder` into the project, beside the bench."""
+    """Write the results in `folder` to `fair.md` and `fair.svg`; return the exit code."""
     try:
         found = json.loads((folder / "fair.json").read_text())
     except FileNotFoundError:

@@ -1,5 +1,7 @@
-"""The figures as one SVG: shares of connections, bursts, and the slowest of a mixed load, each with
-a line where the ideal is."""
+"""Draws the SVG chart: connections per worker, bursts, and p99 of the mixed load.
+
+A line in each column shows the ideal.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ TOP = 96
 NAMES_WIDTH = 150
 GAP = 52
 LONGEST = 4.0
-"""In times the ideal; a longer bar is cut."""
+"""Length of the longest bar, as a multiple of the ideal; a longer one is cut, with a mark."""
 
 OWN_STYLE = """
   .share { stroke: #ffffff; stroke-width: 1; }
@@ -29,7 +31,7 @@ OWN_STYLE = """
 
 
 def render_svg(subtitle: str, run: Run) -> str:
-    """The whole picture."""
+    """Return the chart; `subtitle` stands below its title."""
     servers = run.measured()
     height = TOP + max(1, len(servers)) * BAR_STEP + 44
     width = (WIDTH - 2 * MARGIN - NAMES_WIDTH - 2 * GAP) / 3
@@ -38,11 +40,11 @@ def render_svg(subtitle: str, run: Run) -> str:
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"'
             f' width="{WIDTH}" height="{height}" role="img">',
-            "<title>Who gets which connection</title>",
+            "<title>How connections are spread over workers</title>",
             f"<style>{STYLE}{OWN_STYLE}</style>",
             f'<rect class="page" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="8"'
             "/>",
-            words(MARGIN, 36, "Who gets which connection", "title"),
+            words(MARGIN, 36, "How connections are spread over workers", "title"),
             words(MARGIN, 58, f"{WORKERS} workers. {subtitle}.", "note"),
             *_draw_names(servers),
             *_draw_shares(servers, lefts[0], width),
@@ -50,7 +52,7 @@ def render_svg(subtitle: str, run: Run) -> str:
                    ideal_burst(WORKERS).seconds),
             *_draw_bars(servers, (lefts[2], width), "1 and 100 ms mixed: p99 ms", _mixed_p99,
                    run.ideal[WORKERS].p99 if WORKERS in run.ideal else 1.0),
-            words(MARGIN, height - 14, "The red line is where a single, perfectly fair queue is.",
+            words(MARGIN, height - 14, "The red line is the result of a simulated single queue.",
                   "note"),
             "</svg>",
             "",
@@ -70,7 +72,7 @@ def _css_class(name: str) -> str:
 def _draw_shares(
     servers: list[tuple[str, ServerFigures]], left: float, width: float
 ) -> Iterator[str]:
-    """A bar in as many parts as there are workers."""
+    """Draw a bar for each server, with a part for each worker."""
     yield words(left, TOP - 12, "one after another: share of each", "head")
     for line, (name, figures) in enumerate(servers):
         y, x, total = TOP + line * BAR_STEP, left, sum(figures.sequential)

@@ -1,4 +1,4 @@
-"""The figures of a run, by server, and their way into a file and back."""
+"""The results of a run, by server, and their JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .workloads import Burst, Mixed
 
 @dataclass(frozen=True)
 class AcceptRate:
-    """A way to accept: connections per second, and CPU time for each."""
+    """The result for one accept option: connections per second, and CPU microseconds for each."""
 
     rate: float
     cpu_us: float
@@ -19,7 +19,11 @@ class AcceptRate:
 
 @dataclass
 class ServerFigures:
-    """`mixed` by the number of workers; `failures` by what failed."""
+    """The results of one server. The names are keys of `fair.json`.
+
+    `sequential` has the connections of each worker. `mixed` is keyed by the number of workers,
+    `failures` by the workload that failed.
+    """
 
     sequential: list[int] = field(default_factory=list)
     bursts: list[Burst] = field(default_factory=list)
@@ -29,14 +33,17 @@ class ServerFigures:
 
 @dataclass
 class Run:
-    """`servers` by name, `ideal` by the number of workers, `accepting` by its setting."""
+    """The results of a run. The names are keys of `fair.json`.
+
+    `servers` is keyed by name, `ideal` by the number of workers, `accepting` by the accept option.
+    """
 
     servers: dict[str, ServerFigures] = field(default_factory=dict)
     ideal: dict[int, Mixed] = field(default_factory=dict)
     accepting: dict[str, AcceptRate] = field(default_factory=dict)
 
     def measured(self) -> list[tuple[str, ServerFigures]]:
-        """In the order of declaration."""
+        """Return names and results of the measured servers, in the order of their declaration."""
         return [
             (server.name, self.servers[server.name])
             for server in SERVERS
@@ -45,11 +52,12 @@ class Run:
 
 
 def as_json(run: Run) -> dict[str, Any]:
+    """Return the run for `fair.json`."""
     return asdict(run)
 
 
 def from_json(found: dict[str, Any]) -> Run:
-    """What `as_json` wrote, without servers that are no more."""
+    """Return the run that `as_json` wrote, without servers that no longer exist."""
     known = {server.name for server in SERVERS}
     return Run(
         {

@@ -1,4 +1,4 @@
-"""The order of it all: each server in turn does everything, with each number of workers."""
+"""Measures one server after another: all workloads, each with its number of workers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TURNS = 6
 
 @dataclass(frozen=True)
 class RunSize:
-    """How much of it: connections, bursts, seconds of each mixed load, and which of those."""
+    """The size of a run: sequential connections, bursts, and the mixed loads with their seconds."""
 
     connections: int = 200
     bursts: int = 20
@@ -42,7 +42,7 @@ class RunSize:
     loads: tuple[MixedLoad, ...] = MIXED_LOADS
 
     def estimate_seconds(self, servers: int) -> float:
-        """About how many seconds it takes."""
+        """Return about how many seconds a run over so many servers takes."""
         mixed = sum(self.seconds + load.scale + 6 for load in self.loads)
         return servers * (5 + self.bursts * 1.6 + mixed)
 
@@ -51,7 +51,10 @@ QUICK = RunSize(connections=20, bursts=1, seconds=1.0, loads=MIXED_LOADS[:1])
 
 
 def run_all(servers: list[ServerCommand], size: RunSize, cores: Cores) -> Iterator[Run]:
-    """All figures so far, after each server."""
+    """Measure all servers; yield the results so far after each one.
+
+    A failure of a server is kept in its results.
+    """
     found = Run(ideal={load.workers: ideal_mixed(load) for load in size.loads})
     for server in servers:
         found.servers[server.name] = figures = ServerFigures()
@@ -65,51 +68,55 @@ def run_all(servers: list[ServerCommand], size: RunSize, cores: Cores) -> Iterat
 
 
 def _measure_connections(server: ServerCommand, size: RunSize, figures: ServerFigures) -> None:
-    """One after another, then bursts."""
+    """Measure sequential connections, then bursts."""
 
-    def ask(port: int) -> None:
+    def measure_server(port: int) -> None:
         figures.sequential = measure_sequential(port, WORKERS, size.connections)
         print_progress(f"{server.name:<20} one after another  {figures.sequential}")
         for _ in range(size.bursts):
-            time.sleep(0.05)  # whoever was busy is idle again
+            time.sleep(0.05)  # until all workers are idle again
             figures.bursts.append(measure_burst(port))
         print_progress(
             f"{server.name:<20} bursts  {[round(one.seconds, 2) for one in figures.bursts]}"
         )
 
-    _with_server(server, WORKERS, "connections", figures, ask)
+    _with_server(server, WORKERS, "connections", figures, measure_server)
 
 
 def _measure_mixed_load(
     server: ServerCommand, load: MixedLoad, seconds: float, figures: ServerFigures
 ) -> None:
-    def ask(port: int) -> None:
-        figures.mixed[load.workers] = done = measure_mixed(port, load, seconds)
+    def measure_server(port: int) -> None:
+        figures.mixed[load.workers] = one = measure_mixed(port, load, seconds)
         print_progress(
-            f"{server.name:<20} {load.workers} workers{done.rate:8.0f}/s, p50{done.p50:6.0f} ms,"
-            f" p99{done.p99:6.0f} ms, shares {done.least:.2f}-{done.most:.2f}"
+            f"{server.name:<20} {load.workers} workers{one.rate:8.0f}/s, p50{one.p50:6.0f} ms,"
+            f" p99{one.p99:6.0f} ms, shares {one.least:.2f}-{one.most:.2f}"
         )
 
-    _with_server(server, load.workers, f"{load.workers} workers", figures, ask)
+    _with_server(server, load.workers, f"{load.workers} workers", figures, measure_server)
 
 
 def _with_server(
     server: ServerCommand,
     workers: int,
-    what: str,
+    title: str,
     figures: ServerFigures,
-    ask: Callable[[int], None],
+    measure_server: Callable[[int], None],
 ) -> None:
+    """Call `measure_server` with the port of the running server; keep a failure under `title`."""
     try:
         with run_server(server, workers) as port:
-            ask(port)
+            measure_server(port)
     except ServerError as error:
-        figures.failures[what] = str(error)
+        figures.failures[title] = str(error)
         print_progress(f"{server.name:<20} failed: {error}")
 
 
 def _measure_accept_rates(seconds: float, cores: Cores, run: Run) -> None:
-    """Both ways by turns, so that whatever else the machine does is the same for both."""
+    """Measure accepted connections per second with each accept option, by turns.
+
+    Turns spread a noisy minute of the machine over both options.
+    """
     try:
         with ExitStack() as servers:
             jobs = {
@@ -123,9 +130,9 @@ def _measure_accept_rates(seconds: float, cores: Cores, run: Run) -> None:
     except (ServerError, GeneratorError, ClientError) as error:
         print_progress(f"connections per second: failed: {error}")
         return
-    for option, all_of_it in done.items():
+    for option, measurements in done.items():
         run.accepting[option] = one = AcceptRate(
-            median(each.rate for each in all_of_it), median(each.cpu_us for each in all_of_it)
+            median(each.rate for each in measurements), median(each.cpu_us for each in measurements)
         )
         print_progress(f"{option}: {one.rate:,.0f} connections/s, {one.cpu_us:.1f} µs")
 

@@ -1,4 +1,7 @@
-"""The servers, each with several workers that do one thing at a time, and how they are started."""
+"""Declares the servers that are compared, and starts each with a number of workers.
+
+Each worker handles one request at a time, because the app blocks it.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,11 @@ POLL_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class ServerCommand:
-    """A server. Its command has places for {port} and {workers}. `package` is what must be
-    installed in the peers' environment, if anything."""
+    """A server and the command that starts it.
+
+    `arguments` has the placeholders {port} and {workers}. `package` is the distribution that must
+    be installed in the peers' environment, empty for none.
+    """
 
     name: str
     program: Path
@@ -29,11 +35,13 @@ class ServerCommand:
     package: str = ""
 
     def command(self, port: int, workers: int) -> list[str]:
+        """Return the command with its placeholders filled in."""
         words = (word.format(port=port, workers=workers) for word in self.arguments.split())
         return [str(self.program), *words]
 
     @property
     def is_prefork(self) -> bool:
+        """Whether the server is prefork, with any options."""
         return self.name.startswith("prefork")
 
 
@@ -67,7 +75,11 @@ def _uvicorn_command() -> ServerCommand:
 
 
 def _uwsgi_command(name: str, options: str = "") -> ServerCommand:
-    """With a longer queue than its 100: what overflows comes again a second later."""
+    """Return a command of uWSGI with a listen queue of 1024.
+
+    With its default of 100 connections overflow the queue, and the client's kernel only retries
+    after a second.
+    """
     words = (
         f"--virtualenv {PEERS_BIN.parent} --need-app --die-on-term --master --disable-logging"
         f" --http-socket 127.0.0.1:{{port}} --listen 1024 --processes {{workers}} {options}"
@@ -102,7 +114,10 @@ SERVERS = (
 
 @contextmanager
 def run_server(server: ServerCommand, workers: int) -> Iterator[int]:
-    """Its port, once it answers and as many workers as options are there. Raises ServerError."""
+    """Run the server, and yield its port when it answers and all its workers have started.
+
+    Raises ServerError, also for a ClientError or OSError of the block.
+    """
     port = find_free_port()
     with RunningCommand(lambda _folder: server.command(port, workers), APPS) as running:
         deadline = time.monotonic() + READY_SECONDS
@@ -128,7 +143,12 @@ def _is_answering(port: int) -> bool:
 
 
 def wait_until_idle(running: RunningCommand, deadline: float) -> None:
-    """Until nobody of it does anything any more: then all workers have started."""
+    """Wait until no process of the command uses CPU time, because then all workers have started.
+
+    Idle means less than 8 ms of CPU time in each of three intervals of 150 ms. Not every server
+    reports when its workers are ready, so all are observed in the same way. Returns at `deadline`
+    (`time.monotonic`) in any case.
+    """
     quiet = 0
     used = running.cpu_ns()
     while quiet < 3 and time.monotonic() < deadline:
@@ -137,8 +157,8 @@ def wait_until_idle(running: RunningCommand, deadline: float) -> None:
         quiet = quiet + 1 if used - before < 8_000_000 else 0
 
 
-def is_missing(server: ServerCommand, found: dict[str, str]) -> bool:
-    """Whether it could not be installed here."""
+def is_missing(server: ServerCommand, versions: dict[str, str]) -> bool:
+    """Return whether the server is not installed; `versions` has the installed packages."""
     if server.package == "node":
         return shutil.which("node") is None
-    return bool(server.package) and server.package not in found
+    return bool(server.package) and server.package not in versions

@@ -1,4 +1,4 @@
-"""The figures in Markdown."""
+"""Renders the results in Markdown."""
 
 from __future__ import annotations
 
@@ -14,28 +14,33 @@ from .workloads import BURST_CLIENTS, BURST_MS, MIXED_LOADS, Mixed, ideal_burst
 IDEAL, NONE = "*ideal: a single queue*", "-"
 
 EXPLANATION = f"""\
-Every worker does one thing at a time: a request blocks its worker while it sleeps, so whoever
-stands behind it waits, although others may be idle. *any* is prefork with `--accept any`, its fair
-accept off; *rebalance* is prefork with `--rebalance`.
+Every worker handles one request at a time: a request blocks its worker while it sleeps, so other
+requests of the same worker wait, even while other workers are idle. *any* is prefork with
+`--accept any`, which switches fair accept off; *rebalance* is prefork with `--rebalance`.
 
-- *One after another*: connections, each closed before the next; how many each of {WORKERS} workers
-  got.
-- *Bursts*: {BURST_CLIENTS} requests at once on new connections, {BURST_MS / 1000:g} s each, over {WORKERS}
-  workers: how long until all are answered, and the most that one worker got.
-- *Mixed*: clients that keep their connections and ask again at once; {100 - LONG_IN_A_HUNDRED} %
-  of the requests take {SHORT * 1000:g} ms, {LONG_IN_A_HUNDRED} % {LONG * 1000:g} ms. The ideal is
-  the same load on a single queue, simulated. Shares are the answers of the idlest and the busiest
-  worker, where 1.00 is an even share; connections those that the emptiest and the fullest one
-  holds at the end. Who closes after each answer (uWSGI, gunicorn sync, main plain) is asked by a
-  new connection each time, and so comes nearest to a single queue."""
+- *One after another*: each connection is closed before the next one is opened. The table has the
+  connections that each of {WORKERS} workers got.
+- *Bursts*: {BURST_CLIENTS} requests at once on new connections, {BURST_MS / 1000:g} s each, over
+  {WORKERS} workers. The table has the seconds until all were answered, and the most requests that
+  one worker got.
+- *Mixed*: clients that keep their connections and send the next request at once;
+  {100 - LONG_IN_A_HUNDRED} % of the requests take {SHORT * 1000:g} ms, {LONG_IN_A_HUNDRED} %
+  {LONG * 1000:g} ms. The ideal is the same load on a simulated single queue. Shares are the answers
+  of the least and the most busy worker, where 1.00 is an even share. Connections are those of the
+  workers with the fewest and the most of them at the end. Servers that close the connection after
+  each answer (uWSGI, gunicorn sync, main plain) get a new connection for each request, and so come
+  nearest to a single queue."""
 
 
 def render_document(about: list[str], run: Run) -> str:
-    """The whole report."""
-    return "\n".join(["# Who gets which connection", "", *render_sections(about, run)])
+    """Return the whole report; `about` has its lines about the conditions of the run."""
+    return "\n".join(
+        ["# How connections are spread over workers", "", *render_sections(about, run)]
+    )
 
 
 def render_sections(about: list[str], run: Run) -> Iterator[str]:
+    """Yield the lines of the report below its title."""
     yield from (*(f"- {line}" for line in about), "", EXPLANATION, "")
     yield from ("## One after another, and bursts", "", *align_table(_connections_table(run)), "")
     for level in MIXED_LOADS:

@@ -1,4 +1,4 @@
-"""What the servers are asked, and what is made of the answers."""
+"""The three workloads: sequential connections, bursts, and a mix of short and long requests."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ SEED = 20
 
 @dataclass(frozen=True)
 class MixedLoad:
-    """So many workers for so many clients; `scale` stretches the service times, so that more
-    workers do not need more of the machine."""
+    """The size of a mixed workload.
+
+    `scale` multiplies the service times: so many workers need no more CPU time than a few would.
+    """
 
     workers: int
     clients: int
@@ -29,7 +31,7 @@ MIXED_LOADS = (MixedLoad(4, 64), MixedLoad(16, 128), MixedLoad(64, 256, scale=4)
 
 @dataclass(frozen=True)
 class Burst:
-    """How long it took, and the most that one worker got of it."""
+    """The seconds until a burst was answered, and the most requests that one worker got of it."""
 
     seconds: float
     most: int
@@ -37,8 +39,13 @@ class Burst:
 
 @dataclass(frozen=True)
 class Mixed:
-    """Latencies in ms; shares of the idlest and the busiest worker, where 1 is an even share; the
-    connections of the emptiest and the fullest one. `starved` clients had no answer at all."""
+    """The result of a mixed workload. The names are keys of `fair.json`.
+
+    `rate` is in answers per second. `p50`, `p99` and `p999` are latencies in milliseconds. `least`
+    and `most` are the answers of the least and the most busy worker, where 1 is an even share.
+    `fewest` and `fullest` are the connections of the workers with the fewest and the most of them.
+    `starved` is the number of clients without any answer.
+    """
 
     rate: float
     p50: float
@@ -52,22 +59,23 @@ class Mixed:
 
 
 def measure_sequential(port: int, workers: int, connections: int) -> list[int]:
-    """One connection after another: how many each worker got, the most first."""
+    """Open `connections` connections one after another; return how many each worker got."""
     found = Counter(request_once(port, 0).worker for _ in range(connections))
     return counts_per_worker(found, workers)
 
 
 def counts_per_worker(found: Counter[int], workers: int) -> list[int]:
-    """With zeros for those who are not among them."""
+    """Return the counts in descending order, with a zero for each worker that is not in `found`."""
     counts = sorted(found.values(), reverse=True)
     return counts + [0] * (workers - len(counts))
 
 
 def measure_burst(port: int) -> Burst:
-    """So many new connections at once, then on each a request that takes its worker half a second.
+    """Open BURST_CLIENTS connections, then send on each a request that takes BURST_MS.
 
-    The connections first: were each followed by its request, the worker that takes it would be busy
-    before the next one comes, and a server could not do much wrong.
+    All connections are opened before the first request. Otherwise the worker that accepted one
+    would be busy before the next one arrives, and even a server that does not balance would spread
+    them.
     """
     clients = [Client(port, keep_alive=False) for _ in range(BURST_CLIENTS)]
     found: Counter[int] = Counter()
@@ -89,9 +97,10 @@ def measure_burst(port: int) -> Burst:
 
 
 def measure_mixed(port: int, load: MixedLoad, seconds: float) -> Mixed:
-    """Clients that keep their connections, most of their requests short and some long.
+    """Run clients that keep their connections and send short and some long requests for `seconds`.
 
-    The first answer of each is not counted, as all come at once in the beginning.
+    The first request of each client is not counted, because all clients send it at the same time.
+    Raises ClientError when a client gets a malformed answer, or too few get any.
     """
     clients = [Client(port) for _ in range(load.clients)]
     service = service_times(SEED, load.scale)
@@ -130,7 +139,7 @@ def measure_mixed(port: int, load: MixedLoad, seconds: float) -> Mixed:
 
 
 def ideal_mixed(load: MixedLoad, answers: int = 50_000) -> Mixed:
-    """The same on a single queue."""
+    """Return the result of the same workload on a simulated single queue."""
     service = service_times(SEED, load.scale)
     latencies, took = simulate_single_queue(load.workers, load.clients, service, answers)
     each = load.clients // load.workers
@@ -138,13 +147,13 @@ def ideal_mixed(load: MixedLoad, answers: int = 50_000) -> Mixed:
 
 
 def ideal_burst(workers: int) -> Burst:
-    """The same for a burst."""
+    """Return the result of a burst that is spread evenly over the workers."""
     most = -(-BURST_CLIENTS // workers)
     return Burst(most * BURST_MS / 1000, most)
 
 
 def _percentiles_ms(latencies: list[float]) -> tuple[float, float, float]:
-    """In milliseconds."""
+    """Return p50, p99 and p99.9 in milliseconds of latencies in seconds."""
     ordered = sorted(latencies)
     p50, p99, p999 = (percentile(ordered, share) * 1000 for share in (0.5, 0.99, 0.999))
     return p50, p99, p999

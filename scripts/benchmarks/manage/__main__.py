@@ -1,4 +1,4 @@
-"""The command: its options, one run, and the report where it was asked for."""
+"""The command `scripts/bench manage`: parses the options, measures, writes the report."""
 
 from __future__ import annotations
 
@@ -39,33 +39,36 @@ prefork's. All are medians over the rounds."""
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="scripts/bench manage",
-        description="Measures the verbs of a process manager, prefork beside PM2 (installed into"
-        " .venv-bench, with a home of its own). Prints Markdown on stdout, progress on stderr.",
+        description="Measures the verbs of a process manager, prefork beside PM2. PM2 is installed"
+        " into .venv-bench and gets a temporary home. Prints Markdown on stdout and progress on"
+        " stderr.",
     )
     names = ", ".join(manager.name for manager in MANAGERS)
     add_rounds(parser, "managers and verbs")
-    parser.add_argument("--quick", action="store_true", help="one round, to see that it works")
-    add_names(parser, "--only", "those", f": {names}")
+    parser.add_argument("--quick", action="store_true", help="measure a single round")
+    add_names(parser, "--only", "managers", f": {names}")
     add_folder(parser, "manage", "md", "json")
-    add_publish(parser, "--readme", "bring what DIR has into README.md")
+    add_publish(parser, "--readme", "write the results in DIR into README.md")
     return parser
 
 
 def main(arguments: list[str]) -> int:
+    """Run the command and return its exit code."""
     options = parse_options(build_parser(), arguments)
     if options.readme:
         return publish(options.out)
     managers = [manager for manager in MANAGERS if is_selected(manager.name, options.only)]
     if not (PM2_PACKAGE / "package.json").exists() and PM2 in managers:
-        print_progress("without PM2: it is not installed here")
+        print_progress("leaves out PM2: it is not installed here")
         managers.remove(PM2)
     return measure(managers, 1 if options.quick else options.rounds, options.out)
 
 
 def measure(managers: list[Manager], rounds: int, out: Path) -> int:
-    """One run; what there is goes to `out` after every round."""
+    """Measure and return the exit code. The report in `out` is written after every round."""
     adopt_orphans()
     about, done = describe_run(), 0
     figures: Run = {}
@@ -73,14 +76,14 @@ def measure(managers: list[Manager], rounds: int, out: Path) -> int:
         for done, figures in enumerate(run_rounds(managers, rounds), 1):
             write(out, about | {"rounds": done}, figures)
     except KeyboardInterrupt:
-        print_progress(f"interrupted; nothing is left running; {out} has the {done} whole rounds")
+        print_progress(f"interrupted; all managers are stopped; {out} has {done} complete rounds")
         return EXIT_INTERRUPTED
     print(render_document(about | {"rounds": done}, figures))
     return EXIT_FAILED if any(one.failure for one in figures.values()) else 0
 
 
 def describe_run() -> dict[str, Any]:
-    """All that a reader has to know besides the figures."""
+    """Return the conditions of the run for the report: date, machine, versions."""
     versions = machine.find_project_versions() | machine.find_node_versions()
     versions.pop("ws", None)
     if (PM2_PACKAGE / "package.json").exists():
@@ -93,6 +96,7 @@ def describe_run() -> dict[str, Any]:
 
 
 def write(folder: Path, about: dict[str, Any], figures: Run) -> None:
+    """Write the files of a run into `folder`, which is created when it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     found = about | {"sides": as_json(figures)}
     (folder / "manage.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
@@ -100,18 +104,19 @@ def write(folder: Path, about: dict[str, Any], figures: Run) -> None:
 
 
 def render_document(about: dict[str, Any], figures: Run) -> str:
-    """The whole report."""
+    """Return the whole report; `about` has the conditions of the run."""
     return "\n".join(["# prefork and PM2", "", *render_section(about, figures), ""])
 
 
 def render_section(about: dict[str, Any], figures: Run) -> list[str]:
+    """Return the lines of the report below its title; README.md has the same."""
     where = [f"{name} {value}" for name, value in (about["machine"] | about["versions"]).items()]
     preface = [f"- {about['date']}, {about['rounds']} rounds", f"- {', '.join(where)}"]
     return [EXPLANATION, "", *preface, "", *render_tables(figures)]
 
 
 def publish(folder: Path) -> int:
-    """Makes the README's part of the figures in `folder`."""
+    """Write the results in `folder` into README.md and return the exit code."""
     readme = ROOT / "README.md"
     try:
         about = json.loads((folder / "manage.json").read_text())

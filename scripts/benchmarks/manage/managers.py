@@ -1,4 +1,4 @@
-"""Who is measured, and the words of each verb."""
+"""Declares the managers that are compared, and the arguments of each verb."""
 
 from __future__ import annotations
 
@@ -25,13 +25,21 @@ STEPS: dict[Step, tuple[str, int]] = {
     "scale down": (f"scale from {SCALED_WORKERS} to {WORKERS}", WORKERS),
     "stop": (f"stop {WORKERS} workers", 0),
 }
-"""The verbs that are measured: what the tables call each, and how many workers are its goal."""
+"""The measured verbs: the text in the tables, and the number of workers after the verb.
+
+"first start" is the start of PM2 that also starts its daemon.
+"""
 
 
 @dataclass(frozen=True)
 class Manager:
-    """A manager with an app. `home` is the variable that names the manager's folder; `state` the
-    file in it that tells the manager's pid. `delete` and `end` are not measured."""
+    """A process manager together with the app that it runs.
+
+    `verbs` has the arguments of each measured verb, with the placeholders {port} and {apps}.
+    `delete` removes the app, `shutdown` ends the manager; both are not measured. `home_variable`
+    is the environment variable with the manager's folder. `pid_file` is the file in that folder
+    with the manager's pid, as a number or as the key "pid" of a JSON object.
+    """
 
     name: str
     program: Path
@@ -41,16 +49,18 @@ class Manager:
     home_variable: str
     pid_file: str
 
-    def command(self, words: str, port: int) -> list[str]:
-        return [str(self.program), *(word.format(port=port, apps=APPS) for word in words.split())]
+    def command(self, arguments: str, port: int) -> list[str]:
+        """Return the command with these arguments, their placeholders filled in."""
+        words = (word.format(port=port, apps=APPS) for word in arguments.split())
+        return [str(self.program), *words]
 
     def find_pid(self, folder: Path) -> int | None:
-        """That of the manager which has its home in `folder`."""
+        """Return the pid of the manager whose home is `folder`, None when it does not run."""
         try:
-            told = json.loads((folder / self.pid_file).read_text())
+            content = json.loads((folder / self.pid_file).read_text())
         except (FileNotFoundError, ValueError):
             return None
-        return told if isinstance(told, int) else told.get("pid")
+        return content if isinstance(content, int) else content.get("pid")
 
 
 def _prefork_manager(name: str, target: str) -> Manager:

@@ -1,4 +1,4 @@
-"""The figures of a run: medians over the rounds, and the tables."""
+"""The results of a run: medians over the rounds, Markdown tables, JSON."""
 
 from __future__ import annotations
 
@@ -16,34 +16,38 @@ UNKNOWN = "?"
 
 @dataclass
 class ManagerFigures:
-    """What the rounds gave for one manager."""
+    """The results of one manager: the trials of all rounds. The names are keys of `manage.json`."""
 
     trials: dict[Step, list[Trial]] = field(default_factory=dict)
     memory: list[Memory] = field(default_factory=list)
     failure: str | None = None
 
     def add(self, step: Step, trial: Trial) -> None:
+        """Add the trial of one round."""
         self.trials.setdefault(step, []).append(trial)
 
     def median(self, step: Step, figure: Callable[[Trial], float]) -> float | None:
+        """Return the median of `figure` over the rounds, None without a trial."""
         trials = self.trials.get(step)
         return median(map(figure, trials)) if trials else None
 
 
 Run = dict[str, ManagerFigures]
-"""By the names of the managers."""
+"""The results by the names of the managers."""
 
 
 def wall_ms(trial: Trial) -> float:
+    """Return the wall time of the trial in milliseconds."""
     return trial.wall_ns / 1e6
 
 
 def cpu_ms(trial: Trial) -> float:
+    """Return the CPU time of the trial in milliseconds."""
     return trial.cpu_ns / 1e6
 
 
 def render_tables(run: Run) -> list[str]:
-    """That of the verbs, that of memory, and what failed."""
+    """Return the table of the verbs, the table of memory, and the failures."""
     lines = [*align_table(_verb_table(run)), "", *align_table(_memory_table(run))]
     for name, figures in run.items():
         if figures.failure:
@@ -117,11 +121,12 @@ def _format_ratio(theirs: float | None, ours: float | None) -> str:
 
 
 def as_json(run: Run) -> dict[str, Any]:
+    """Return the run for the key "sides" of `manage.json`."""
     return {name: asdict(figures) for name, figures in run.items()}
 
 
 def from_json(found: dict[str, Any]) -> Run:
-    """What `as_json` wrote, of managers and verbs that there still are."""
+    """Return the run that `as_json` wrote, without managers and verbs that no longer exist."""
     known = {manager.name for manager in MANAGERS}
     return {
         name: ManagerFigures(

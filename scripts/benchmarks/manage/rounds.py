@@ -1,5 +1,7 @@
-"""The order of it all: in every round each manager does all verbs, so that what disturbs the machine
-disturbs all of them."""
+"""Measures in rounds: in each round every manager runs all verbs.
+
+A noisy minute of the machine so affects all managers alike.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ STEPS_AFTER_DELETE: tuple[Step, ...] = ("start", "reload", "scale up", "scale do
 
 
 def run_rounds(managers: list[Manager], rounds: int) -> Iterator[Run]:
-    """All figures so far, after each round."""
+    """Measure all managers; yield the results so far after each round.
+
+    A failure ends the rounds of its manager and is kept in its results.
+    """
     figures: Run = {manager.name: ManagerFigures() for manager in managers}
     for number in range(1, rounds + 1):
         for manager in managers:

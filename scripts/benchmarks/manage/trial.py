@@ -1,7 +1,7 @@
-"""One verb, from its start until its goal is reached, and what the processes used meanwhile.
+"""Runs one verb until its goal is reached, and measures time, CPU time and memory.
 
-Workers tell that they accept by a line in a file, so the goal is seen by the bench itself, whatever
-a manager believes. A verb has done its work when its goal is reached and it has returned.
+Each worker writes a line with its pid to a file when it accepts connections. A verb is finished
+when the right number of workers accept and its command has returned.
 """
 
 from __future__ import annotations
@@ -35,8 +35,12 @@ class TrialError(Exception):
 
 @dataclass(frozen=True)
 class Trial:
-    """`wall_ns`: until the goal was reached and the verb had returned; `verb_ns`: until it had.
-    `cpu_ns`: of the command, the manager and all workers, also of those that ended."""
+    """The times of one verb, in nanoseconds. The names are keys of `manage.json`.
+
+    `wall_ns` is the time until the goal was reached and the command had returned, `verb_ns` the
+    time until the command had returned. `cpu_ns` is the CPU time of the command, the manager and
+    all workers, with those that exited.
+    """
 
     wall_ns: int
     verb_ns: int
@@ -45,21 +49,24 @@ class Trial:
 
 @dataclass(frozen=True)
 class Memory:
-    """Shares of memory (PSS), of the manager with its own processes, and of all workers."""
+    """Memory (PSS) in bytes: of the manager with its helper processes, and of all workers."""
 
     manager: int
     workers: int
 
 
 def adopt_orphans() -> None:
-    """Managers in the background become children of the bench: their CPU time is told to it at
-    their end, and nothing can be left over."""
+    """Make this process a subreaper (prctl(2)): managers in the background become its children.
+
+    The kernel reports the CPU time of a child at its exit, and all remaining children can be killed
+    at the end. Raises TrialError.
+    """
     if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise TrialError("this kernel has no PR_SET_CHILD_SUBREAPER")
 
 
 class ManagerSession:
-    """A manager in a home of its own, to be used as a context manager."""
+    """A manager in a temporary home; at its end the context manager stops all its processes."""
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
@@ -72,7 +79,7 @@ class ManagerSession:
         self._log = Path(self._folder.name, "log")
         self._manager_pid: int | None = None
         self._ended_ns = 0
-        """CPU time of all commands and managers that ended."""
+        """CPU time of all commands and managers that exited."""
 
     def __enter__(self) -> Self:
         return self
@@ -89,19 +96,20 @@ class ManagerSession:
             self._folder.cleanup()
 
     def measure_verb(self, step: Step) -> Trial:
-        """Do it. Raises TrialError."""
+        """Run the verb and return its times. Raises TrialError when it fails or takes too long."""
         count = STEPS[step][1]
         before = self._ready_workers()
-        gone = before if step == "reload" else []
+        replaced = before if step == "reload" else []
         used = self._used_cpu_ns()
         started_at = time.perf_counter_ns()
         command = self._start_command(self._manager.verbs[step])
         returned = None
-        while returned is None or not self._is_reached(count, gone):
+        while returned is None or not self._is_reached(count, replaced):
             if returned is None and self._has_ended(command):
                 returned = time.perf_counter_ns()
             if time.perf_counter_ns() - started_at > TIMEOUT_SECONDS * 1e9:
-                raise TrialError(f"{step}: not within {TIMEOUT_SECONDS:g} s; {self._last_output()}")
+                limit = f"not finished within {TIMEOUT_SECONDS:g} s"
+                raise TrialError(f"{step}: {limit}; {self._last_output()}")
             time.sleep(POLL_SECONDS)
         ended = time.perf_counter_ns()
         if command.returncode != 0:
@@ -112,31 +120,30 @@ class ManagerSession:
         return trial
 
     def delete(self) -> None:
-        """Take the app off the list."""
+        """Remove the app from the manager."""
         self._wait_for(self._start_command(self._manager.delete))
 
     def measure_memory(self) -> Memory:
-        """Of what runs now."""
+        """Return the memory of the running manager and workers. Raises TrialError without any."""
         manager = self._manager.find_pid(self._home)
         if manager is None:
-            raise TrialError("there is no manager")
+            raise TrialError("the manager does not run")
         workers = set(self._ready_workers())
-        family = process_tree(manager)
         return Memory(
-            sum(process_pss_bytes(pid) for pid in family if pid not in workers),
+            sum(process_pss_bytes(pid) for pid in process_tree(manager) if pid not in workers),
             sum(process_pss_bytes(pid) for pid in workers),
         )
 
-    def _start_command(self, words: str) -> subprocess.Popen[bytes]:
+    def _start_command(self, arguments: str) -> subprocess.Popen[bytes]:
         environ = minimal_environment() | {
             self._manager.home_variable: str(self._home),
-            "BENCH_MARKS": str(self._ready_file),
+            "BENCH_READY_FILE": str(self._ready_file),
             "PORT": str(self._port),
             "PM2_DISABLE_VERSION_CHECK": "true",
         }
         with self._log.open("ab") as log:
             return subprocess.Popen(
-                self._manager.command(words, self._port),
+                self._manager.command(arguments, self._port),
                 cwd=APPS,
                 env=environ,
                 stdin=subprocess.DEVNULL,
@@ -145,7 +152,7 @@ class ManagerSession:
             )
 
     def _has_ended(self, command: subprocess.Popen[bytes]) -> bool:
-        """Looks, and counts what it used when it has ended."""
+        """Return whether the command has exited; then add its CPU time to the total."""
         pid, status, usage = os.wait4(command.pid, os.WNOHANG)
         if pid == 0:
             return False
@@ -158,13 +165,13 @@ class ManagerSession:
         while not self._has_ended(command):
             if time.monotonic() > deadline:
                 command.kill()
-                raise TrialError(f"a command hung; {self._last_output()}")
+                raise TrialError(f"a command did not return; {self._last_output()}")
             time.sleep(POLL_SECONDS)
 
     def _used_cpu_ns(self) -> int:
-        """CPU time of all, since the beginning."""
+        """Return the CPU time of all commands, managers and workers so far."""
         if self._manager_pid is not None and not self._is_managed():
-            _, _, usage = os.wait4(self._manager_pid, 0)  # it has ended, or does so right now
+            _, _, usage = os.wait4(self._manager_pid, 0)  # it has exited or is exiting now
             self._ended_ns += _cpu_of(usage)
             self._manager_pid = None
         if self._manager_pid is None and self._is_managed():
@@ -176,28 +183,29 @@ class ManagerSession:
         return pid is not None and _is_alive(pid)
 
     def _ready_workers(self) -> list[int]:
-        """The workers that have told that they accept, and live."""
-        marked = {int(line) for line in self._ready_file.read_text().splitlines() if line}
-        return [pid for pid in marked if _is_alive(pid)]
+        """Return the pids of the workers that accept connections and are alive."""
+        pids = {int(line) for line in self._ready_file.read_text().splitlines() if line}
+        return [pid for pid in pids if _is_alive(pid)]
 
-    def _is_reached(self, count: int, gone: list[int]) -> bool:
-        alive = self._ready_workers()
-        return len(alive) == count and not set(alive) & set(gone)
+    def _is_reached(self, count: int, replaced: list[int]) -> bool:
+        """Return whether `count` workers are ready and none of them is in `replaced`."""
+        workers = self._ready_workers()
+        return len(workers) == count and not set(workers) & set(replaced)
 
     def _check_response(self) -> None:
-        """It serves, by one of the workers."""
+        """Send a request and check that one of the workers answers. Raises TrialError."""
         with urlopen(f"http://127.0.0.1:{self._port}/", timeout=10) as answer:
             pid = int(answer.read())
         if pid not in self._ready_workers():
-            raise TrialError(f"answered by {pid}, which is none of the workers")
+            raise TrialError(f"process {pid} answered, which is not one of the workers")
 
     def _last_output(self) -> str:
         lines = [line for line in self._log.read_text(errors="replace").splitlines() if line]
-        return " | ".join(lines[-3:]) or "it said nothing"
+        return " | ".join(lines[-3:]) or "it printed nothing"
 
 
 def _is_alive(pid: int) -> bool:
-    """Zombies are dead, too."""
+    """Return whether the process exists and is not a zombie."""
     try:
         stat = Path("/proc", str(pid), "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -210,9 +218,9 @@ def _cpu_of(usage: resource.struct_rusage) -> int:
 
 
 def kill_adopted() -> None:
-    """Whatever is still there was started here."""
-    while family := [pid for pid in process_tree(os.getpid()) if pid != os.getpid()]:
-        for pid in family:
+    """Kill and reap all descendants of this process; after `adopt_orphans` they are all its own."""
+    while descendants := [pid for pid in process_tree(os.getpid()) if pid != os.getpid()]:
+        for pid in descendants:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         with suppress(ChildProcessError):
