@@ -46,10 +46,10 @@ def build_parser() -> argparse.ArgumentParser:
         " into .venv-bench and gets a temporary home. Prints Markdown on stdout and progress on"
         " stderr.",
     )
-    names = ", ".join(manager.name for manager in MANAGERS)
+    names = "; ".join(manager.name for manager in MANAGERS)
     add_rounds(parser, "managers and verbs")
     parser.add_argument("--quick", action="store_true", help="measure a single round")
-    add_names(parser, "--only", "managers", f": {names}")
+    add_names(parser, "--only", "managers", f" (they are {names})")
     add_folder(parser, "manage", "md", "json")
     add_publish(parser, "--readme", "write the results in DIR into README.md")
     return parser
