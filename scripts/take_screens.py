@@ -52,8 +52,8 @@ def run_apps() -> Iterator[Client]:
         environ = {k: v for k, v in os.environ.items() if not k.startswith("PREFORK_")}
         environ |= {"PREFORK_HOME": str(folder / "home"), "PWD": name}
 
-        def prefork(*words: str) -> None:
-            command = [sys.executable, "-m", "prefork", *words]
+        def prefork(*arguments: str) -> None:
+            command = [sys.executable, "-m", "prefork", *arguments]
             subprocess.run(command, cwd=folder, env=environ, check=True, stdout=subprocess.DEVNULL)
 
         try:
