@@ -81,6 +81,7 @@ def _parse_options() -> argparse.Namespace:
 def _wait_for_workers(
     folder: Path, environ: dict[str, str], options: argparse.Namespace, lines_each: int
 ) -> None:
+    """Wait until all workers have printed their lines, and print rate, memory and CPU time."""
     master = psutil.Process(Client(folder / "home").apps()[0]["pid"])
     before = master.memory_full_info().uss
     follow = [sys.executable, "-m", "prefork", "logs", "soak", "-f", "-n", "0"]
@@ -111,6 +112,7 @@ def _wait_for_workers(
 
 
 def _find_log_writers(master: psutil.Process) -> list[psutil.Process]:
+    """Return the running log writers of the master."""
     writers = []
     for child in master.children():
         with suppress(psutil.Error):  # it has just exited

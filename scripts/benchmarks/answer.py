@@ -38,6 +38,7 @@ class _Reader:
         self.size = 0
 
     def read_line(self) -> bytes:
+        """Return the next line without its CRLF. Raises BadAnswerError at the end of the stream."""
         line = self._stream.readline()
         self.size += len(line)
         if not line.endswith(CRLF):
@@ -45,6 +46,7 @@ class _Reader:
         return line[:-2]
 
     def read_exactly(self, count: int) -> bytes:
+        """Return the next `count` bytes. Raises BadAnswerError at the end of the stream."""
         data = self._stream.read(count)
         self.size += len(data)
         if len(data) < count:
@@ -52,6 +54,7 @@ class _Reader:
         return data
 
     def read_to_end(self) -> bytes:
+        """Return all bytes up to the end of the stream."""
         data = self._stream.read()
         self.size += len(data)
         return data
@@ -81,6 +84,7 @@ def _send_and_read(port: int, load: Load, timeout: float) -> Answer:
 
 
 def _read_frame(reader: _Reader) -> Answer:
+    """Read an unmasked WebSocket text frame with up to 125 bytes (RFC 6455, section 5.2)."""
     head = reader.read_exactly(2)
     if head[0] != FINAL_TEXT or head[1] > 125:
         raise BadAnswerError(f"not a small text frame: {head!r}")
@@ -88,6 +92,7 @@ def _read_frame(reader: _Reader) -> Answer:
 
 
 def _read_response(reader: _Reader) -> Answer:
+    """Read an HTTP/1 response with status 200; its body may have any framing (RFC 9112, 6)."""
     status_line = reader.read_line()
     if not status_line.startswith(b"HTTP/1."):
         raise BadAnswerError(f"not an HTTP/1 answer: {status_line[:40]!r}")
@@ -112,6 +117,7 @@ def _read_response(reader: _Reader) -> Answer:
 
 
 def _read_chunks(reader: _Reader) -> bytes:
+    """Read a chunked body and its trailers (RFC 9112, section 7.1)."""
     body = b""
     while size := int(reader.read_line().partition(b";")[0], 16):
         body += reader.read_exactly(size)

@@ -67,6 +67,7 @@ def measure(job: Job) -> Measurement:
 
 
 def _run_job(job: Job, load: Load) -> Measurement:
+    """Warm up, measure one window, and return its measurement."""
     generator = Generator(job.port, load, request_once(job.port, load))
     try:
         generator.run(job.warmup)

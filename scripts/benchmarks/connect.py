@@ -16,6 +16,7 @@ class BadAnswerError(Exception):
 
 
 def _create_tls_context() -> ssl.SSLContext:
+    """Return a client context that verifies neither the certificate nor its host name."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

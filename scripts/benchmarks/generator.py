@@ -130,7 +130,7 @@ class Generator:
                     connection.started_at = now
                     connection.missing = size
                     if connection.unsent is not None:
-                        raise BadAnswerError("an answer before the request was sent")
+                        raise BadAnswerError("an answer arrived before the request was sent")
                     if keep_alive:
                         request = next(requests)
                         sent = connection.send(request)
@@ -163,6 +163,7 @@ class Generator:
         self._epoll.modify(fd, READABLE | WRITABLE)
 
     def _continue_sending(self, fd: int) -> None:
+        """Send more of the connection's unsent request."""
         connection = self._connections[fd]
         unsent = connection.unsent or memoryview(b"")
         try:
@@ -183,13 +184,14 @@ class Generator:
             self._reconnect(fd)
             return False
         if is_first and not data.startswith(self._answer.first_bytes[: len(data)]):
-            raise BadAnswerError(f"an answer that begins {data[:40]!r}")
+            raise BadAnswerError(f"an answer begins with {data[:40]!r}")
         connection.missing -= len(data)
         if connection.missing < 0:
-            raise BadAnswerError(f"an answer of more than the first one's {size} bytes")
+            raise BadAnswerError(f"an answer has more bytes than the first one, which has {size}")
         return connection.missing == 0
 
     def _connect(self) -> None:
+        """Open a connection and send its first request."""
         connection = Connection(self._port, self._load, self._answer.size)
         fd = connection.socket.fileno()
         self._connections[fd] = connection
@@ -204,6 +206,7 @@ class Generator:
             self._keep_unsent(fd, request, sent)
 
     def _reconnect(self, fd: int) -> None:
+        """Replace a connection that the server closed."""
         self._reconnects += 1
         self._connections.pop(fd).socket.close()
         self._connect()

@@ -74,6 +74,7 @@ def is_missing(peer: Peer, versions: dict[str, Versions]) -> bool:
 
 
 def _ask_versions(python: Path, *names: str) -> Versions:
+    """Run an interpreter and return its version and those of the installed packages."""
     command = [str(python), "-c", VERSIONS_SCRIPT, *names]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     found: Versions = json.loads(done.stdout)
@@ -113,6 +114,7 @@ def _cpu_model() -> str:
 
 
 def _siblings(cpu: int) -> str:
+    """Return the CPUs of the core to which `cpu` belongs, as Linux lists them."""
     try:
         return Path(SIBLINGS.format(cpu)).read_text().strip()
     except OSError:

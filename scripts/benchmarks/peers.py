@@ -61,6 +61,7 @@ class Peer:
         return [str(self.program), *(word.format_map(places) for word in template.split())]
 
     def _template(self, load: Load) -> str | None:
+        """Return the command with its placeholders, None when the peer does not support `load`."""
         return {
             "http": self.http,
             "websocket": self.http if self.websocket else None,
@@ -77,6 +78,7 @@ def floor_peer() -> Peer:
 
 
 def prefork_peer(interface: Interface) -> Peer:
+    """Return prefork with the app interface `interface`."""
     base = f"-m prefork -w 1 -b 127.0.0.1:{{port}} {interface}_apps:{{app}}"
     return Peer(
         f"prefork {interface}",
@@ -91,6 +93,7 @@ def prefork_peer(interface: Interface) -> Peer:
 
 
 def gunicorn_peer(worker: str, interface: Interface, *, options: str = "") -> Peer:
+    """Return gunicorn with the worker class `worker`."""
     base = (
         f"-m gunicorn -w 1 -k {worker} {options} -b 127.0.0.1:{{port}}"
         f" --no-control-socket --log-level warning {interface}_apps:{{app}}"
@@ -108,6 +111,7 @@ def gunicorn_peer(worker: str, interface: Interface, *, options: str = "") -> Pe
 
 
 def uvicorn_peer() -> Peer:
+    """Return uvicorn with uvloop and httptools."""
     base = "-m uvicorn --loop uvloop --http httptools --host 127.0.0.1 --port {port}"
     quiet = "--no-access-log --log-level warning asgi_apps:{app}"
     return Peer(
@@ -123,6 +127,7 @@ def uvicorn_peer() -> Peer:
 
 
 def granian_peer(interface: Interface) -> Peer:
+    """Return granian with uvloop."""
     base = (
         f"-m granian --interface {interface} --loop uvloop --workers 1"
         f" --host 127.0.0.1 --port {{port}} {interface}_apps:{{app}}"
@@ -141,6 +146,7 @@ def granian_peer(interface: Interface) -> Peer:
 
 
 def hypercorn_peer() -> Peer:
+    """Return hypercorn with uvloop."""
     base = "-m hypercorn -w 1 -k uvloop -b 127.0.0.1:{port} --log-level warning asgi_apps:{app}"
     return Peer(
         "hypercorn",
@@ -155,6 +161,7 @@ def hypercorn_peer() -> Peer:
 
 
 def uwsgi_peer() -> Peer:
+    """Return uWSGI."""
     base = f"--virtualenv {PEERS_BIN.parent} --need-app --die-on-term --module wsgi_apps:{{app}}"
     listen = "--http11-socket 127.0.0.1:{port}"
     return Peer(
@@ -175,6 +182,7 @@ def script_peer(name: str) -> Peer:
 
 
 def node_peer() -> Peer:
+    """Return Node's http module, with WebSocket when the package ws is installed."""
     base = "node_server.js {port} {app}"
     program = Path(shutil.which("node") or "node")
     return Peer("Node http", ("asgi",), program, base, tls=f"{base} {{cert}} {{key}}",

@@ -97,6 +97,7 @@ def render_svg(subtitle: str, rows: list[Row]) -> str:
 
 
 def _draw_bars(rows: list[Row], load: Load, top: int) -> Iterator[str]:
+    """Draw the bars of both interfaces, side by side."""
     half = (WIDTH - 3 * MARGIN) // 2
     for number, interface in enumerate(INTERFACES):
         left = MARGIN + number * (half + MARGIN)
@@ -141,6 +142,7 @@ def _count_matrix_lines(rows: list[Row]) -> int:
 
 
 def _draw_matrix(rows: list[Row], loads: list[Load], top: int) -> Iterator[str]:
+    """Draw the matrix of ratios: a line for each peer, a column for each load."""
     left = MARGIN + NAMES_WIDTH
     step = min(90.0, (WIDTH - left - MARGIN) / len(loads))
     for column, load in enumerate(loads):
@@ -178,6 +180,7 @@ def _draw_cell(
 
 
 def _cell_attributes(ratio: float | str) -> str:
+    """Return class and opacity of a cell: blue above 1, orange below, stronger with distance."""
     if isinstance(ratio, str) or f"{ratio:.2f}" == "1.00":
         return 'class="even"'
     strength = min(abs(log2(ratio)) / STRONGEST_COLOUR, 1.0)

@@ -62,6 +62,7 @@ def run_rounds(rows: list[Row], schedule: Schedule, cores: Cores) -> Iterator[in
 
 
 def _measure_row(peer: Peer, load: Load, schedule: Schedule, cores: Cores) -> Measurement:
+    """Start the server, measure one window, and stop the server."""
     with Server(peer, load, cores.server) as server:
         server.wait_until_ready()
         job = Job(

@@ -119,6 +119,7 @@ def format_us(number: float) -> str:
 
 
 def _notes(rows: list[Row]) -> Iterator[str]:
+    """Yield notes about bottlenecks, connections without an answer, and failures."""
     measured = [row for row in rows if not row.failure]
     if limited := [row.peer.name for row in measured if row.bottleneck == "generator"]:
         yield (

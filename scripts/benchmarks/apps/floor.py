@@ -57,6 +57,7 @@ class CannedOnce(Canned):
 
 
 async def serve(port: int, protocol: type[Canned]) -> None:
+    """Listen on 127.0.0.1 and serve until the process is terminated."""
     server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", port)
     await server.serve_forever()
 

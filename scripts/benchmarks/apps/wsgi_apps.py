@@ -30,16 +30,19 @@ HEADERS_1M = _headers("text/plain", len(TEXT_1M))
 
 
 def hello(_environ: Environ, start_response: Start) -> Iterable[bytes]:
+    """Answer 13 bytes."""
     start_response("200 OK", HELLO_HEADERS)
     return [HELLO]
 
 
 def response_10k(_environ: Environ, start_response: Start) -> Iterable[bytes]:
+    """Answer 10 KB."""
     start_response("200 OK", HEADERS_10K)
     return [TEXT_10K]
 
 
 def response_1m(_environ: Environ, start_response: Start) -> Iterable[bytes]:
+    """Answer 1 MB."""
     start_response("200 OK", HEADERS_1M)
     return [TEXT_1M]
 

@@ -111,6 +111,7 @@ class Client:
 
 
 def _content_length(head: bytes) -> int | None:
+    """Return the value of Content-Length in `head`, None without one."""
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length":
@@ -121,6 +122,7 @@ def _content_length(head: bytes) -> int | None:
 
 
 def _parse_pid(head: bytes, body: bytes) -> int:
+    """Return the pid in `body`. Raises ClientError for another status or a body of another kind."""
     if b" 200 " not in head.split(b"\r\n", 1)[0] or not body.isdigit():
         raise ClientError(f"answered {head[:40]!r} {body[:40]!r}")
     return int(body)

@@ -86,10 +86,12 @@ def _draw_shares(
 
 
 def _median_burst(figures: ServerFigures) -> float | None:
+    """Return the median seconds of the server's bursts, None without any."""
     return median(one.seconds for one in figures.bursts) if figures.bursts else None
 
 
 def _mixed_p99(figures: ServerFigures) -> float | None:
+    """Return p99 in milliseconds of the mixed load with WORKERS workers, None without it."""
     return figures.mixed[WORKERS].p99 if WORKERS in figures.mixed else None
 
 
@@ -100,6 +102,7 @@ def _draw_bars(
     figure: Callable[[ServerFigures], float | None],
     best: float,
 ) -> Iterator[str]:
+    """Draw the values of one column as bars; `best` is the ideal value."""
     left, width = place
     yield words(left, TOP - 12, title, "head")
     for line, (name, figures) in enumerate(servers):

@@ -86,6 +86,8 @@ def _measure_connections(server: ServerCommand, size: RunSize, figures: ServerFi
 def _measure_mixed_load(
     server: ServerCommand, load: MixedLoad, seconds: float, figures: ServerFigures
 ) -> None:
+    """Measure one mixed load."""
+
     def measure_server(port: int) -> None:
         figures.mixed[load.workers] = one = measure_mixed(port, load, seconds)
         print_progress(
@@ -139,6 +141,7 @@ def _measure_accept_rates(seconds: float, cores: Cores, run: Run) -> None:
 
 @contextmanager
 def _run_accepting_server(option: str, cores: Cores, seconds: float) -> Iterator[Job]:
+    """Run prefork with an accept option, and yield a job that opens a connection per request."""
     port = find_free_port()
     arguments = f"-m prefork -w {WORKERS} -b 127.0.0.1:{port} --log-level warning {option}"
     command = [str(PROJECT_BIN / "python"), *arguments.split(), "wsgi_apps:hello"]

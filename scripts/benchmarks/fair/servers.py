@@ -135,6 +135,7 @@ def run_server(server: ServerCommand, workers: int) -> Iterator[int]:
 
 
 def _is_answering(port: int) -> bool:
+    """Return whether the server on `port` answers a request."""
     try:
         request_once(port, 0)
     except (ClientError, OSError):

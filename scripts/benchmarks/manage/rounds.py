@@ -34,6 +34,7 @@ def run_rounds(managers: list[Manager], rounds: int) -> Iterator[Run]:
 
 
 def _run_round(manager: Manager, figures: ManagerFigures, about: str) -> None:
+    """Run all verbs of one round with a new home, and add their times and the memory."""
     with ManagerSession(manager) as managed:
 
         def measure(step: Step) -> None:

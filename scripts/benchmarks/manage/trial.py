@@ -161,6 +161,7 @@ class ManagerSession:
         return True
 
     def _wait_for(self, command: subprocess.Popen[bytes]) -> None:
+        """Wait until the command has exited. Raises TrialError after TIMEOUT_SECONDS."""
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while not self._has_ended(command):
             if time.monotonic() > deadline:
@@ -179,6 +180,7 @@ class ManagerSession:
         return self._ended_ns + (cpu_ns(self._manager_pid) if self._manager_pid is not None else 0)
 
     def _is_managed(self) -> bool:
+        """Return whether the manager runs."""
         pid = self._manager.find_pid(self._home)
         return pid is not None and _is_alive(pid)
 
@@ -200,6 +202,7 @@ class ManagerSession:
             raise TrialError(f"process {pid} answered, which is not one of the workers")
 
     def _last_output(self) -> str:
+        """Return the last lines that the commands printed, for an error message."""
         lines = [line for line in self._log.read_text(errors="replace").splitlines() if line]
         return " | ".join(lines[-3:]) or "it printed nothing"
 
