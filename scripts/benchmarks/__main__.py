@@ -49,10 +49,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--seconds",
         type=parse_duration,
         default=2.0,
-        help="measured time of a figure (%(default)g)",
+        help="measured seconds of each window (%(default)g)",
     )
     add(
-        "--warmup", type=parse_duration, default=1.0, help="unmeasured time before it (%(default)g)"
+        "--warmup",
+        type=parse_duration,
+        default=1.0,
+        help="unmeasured seconds before it (%(default)g)",
     )
     add("--connections", type=parse_count, help="open connections (32; 4 for uploads)")
     add("--loads", nargs="+", default=[], metavar="LOAD", help="measure only these loads")

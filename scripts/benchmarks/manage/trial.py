@@ -74,11 +74,11 @@ class ManagerSession:
         self._folder = tempfile.TemporaryDirectory(prefix="bench-manage-")
         self._home = Path(self._folder.name, "home")
         self._home.mkdir()
-        self._ready_file = Path(self._folder.name, "marks")
+        self._ready_file = Path(self._folder.name, "ready")
         self._ready_file.touch()
         self._log = Path(self._folder.name, "log")
         self._manager_pid: int | None = None
-        self._ended_ns = 0
+        self._exited_cpu_ns = 0
         """CPU time of all commands and managers that exited."""
 
     def __enter__(self) -> Self:
@@ -105,7 +105,7 @@ class ManagerSession:
         command = self._start_command(self._manager.verbs[step])
         returned = None
         while returned is None or not self._is_reached(count, replaced):
-            if returned is None and self._has_ended(command):
+            if returned is None and self._has_exited(command):
                 returned = time.perf_counter_ns()
             if time.perf_counter_ns() - started_at > TIMEOUT_SECONDS * 1e9:
                 limit = f"not finished within {TIMEOUT_SECONDS:g} s"
@@ -151,19 +151,19 @@ class ManagerSession:
                 stderr=log,
             )
 
-    def _has_ended(self, command: subprocess.Popen[bytes]) -> bool:
+    def _has_exited(self, command: subprocess.Popen[bytes]) -> bool:
         """Return whether the command has exited; then add its CPU time to the total."""
         pid, status, usage = os.wait4(command.pid, os.WNOHANG)
         if pid == 0:
             return False
         command.returncode = os.waitstatus_to_exitcode(status)
-        self._ended_ns += _cpu_of(usage)
+        self._exited_cpu_ns += _cpu_of(usage)
         return True
 
     def _wait_for(self, command: subprocess.Popen[bytes]) -> None:
         """Wait until the command has exited. Raises TrialError after TIMEOUT_SECONDS."""
         deadline = time.monotonic() + TIMEOUT_SECONDS
-        while not self._has_ended(command):
+        while not self._has_exited(command):
             if time.monotonic() > deadline:
                 command.kill()
                 raise TrialError(f"a command did not return; {self._last_output()}")
@@ -173,11 +173,13 @@ class ManagerSession:
         """Return the CPU time of all commands, managers and workers so far."""
         if self._manager_pid is not None and not self._is_managed():
             _, _, usage = os.wait4(self._manager_pid, 0)  # it has exited or is exiting now
-            self._ended_ns += _cpu_of(usage)
+            self._exited_cpu_ns += _cpu_of(usage)
             self._manager_pid = None
         if self._manager_pid is None and self._is_managed():
             self._manager_pid = self._manager.find_pid(self._home)
-        return self._ended_ns + (cpu_ns(self._manager_pid) if self._manager_pid is not None else 0)
+        return self._exited_cpu_ns + (
+            cpu_ns(self._manager_pid) if self._manager_pid is not None else 0
+        )
 
     def _is_managed(self) -> bool:
         """Return whether the manager runs."""

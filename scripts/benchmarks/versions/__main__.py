@@ -37,8 +37,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("old", type=Path, help="the other checkout; run its own scripts/setup first")
-    add("--turns", type=parse_count, default=25, help="pairs of windows for a figure (%(default)s)")
-    add("--seconds", type=parse_duration, default=0.5, help="time of a window (%(default)g)")
+    add(
+        "--turns", type=parse_count, default=25, help="pairs of windows for each load (%(default)s)"
+    )
+    add("--seconds", type=parse_duration, default=0.5, help="seconds of a window (%(default)g)")
     add("--loads", nargs="+", default=DEFAULT_LOADS, choices=LOADS, metavar="LOAD",
         help=f"names as in scripts/bench --help ({' '.join(DEFAULT_LOADS)})")  # fmt: skip
     add("--interfaces", nargs="+", default=("wsgi", "asgi"), choices=("wsgi", "asgi"))
