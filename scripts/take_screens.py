@@ -1,7 +1,7 @@
-"""Pictures of ``prefork list`` and ``prefork monit``: see scripts/screens.
+"""Takes the pictures of ``prefork list`` and ``prefork monit`` for the README (scripts/screens).
 
-Three apps run in a home of their own for some seconds; what the two verbs would print of them is
-exported by rich, in colour.
+Three apps run in a temporary home and get requests for some seconds. The functions that draw the
+output of the two verbs then draw it once more, and rich exports it as SVG.
 """
 
 import http.client
@@ -44,16 +44,16 @@ def app(environ, start_response):
 
 
 @contextmanager
-def apps() -> Iterator[Client]:
-    """They run, in a folder that is removed at the end."""
+def run_apps() -> Iterator[Client]:
+    """Run the apps in a temporary folder and yield a client of their home."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "shop.py").write_text(SHOP)
         environ = {k: v for k, v in os.environ.items() if not k.startswith("PREFORK_")}
         environ |= {"PREFORK_HOME": str(folder / "home"), "PWD": name}
 
-        def prefork(*words: str) -> None:
-            command = [sys.executable, "-m", "prefork", *words]
+        def prefork(*arguments: str) -> None:
+            command = [sys.executable, "-m", "prefork", *arguments]
             subprocess.run(command, cwd=folder, env=environ, check=True, stdout=subprocess.DEVNULL)
 
         try:
@@ -65,8 +65,8 @@ def apps() -> Iterator[Client]:
             prefork("stop", "all")
 
 
-def ask(address: str, until: float) -> None:
-    """One client, who thinks between two requests."""
+def send_requests(address: str, until: float) -> None:
+    """Send requests on one connection, 10 ms apart, until `time.monotonic()` is `until`."""
     client = http.client.HTTPConnection(address)
     while time.monotonic() < until:
         path = random.choice(
@@ -78,10 +78,14 @@ def ask(address: str, until: float) -> None:
     client.close()
 
 
-def export(drawn: RenderableType, name: str, width: int, height: int | None = None) -> None:
-    """As SVG. The font is the reader's: nothing is fetched from elsewhere."""
+def export_svg(content: RenderableType, name: str, width: int, height: int | None = None) -> None:
+    """Write `content` as an SVG file; `width` and `height` are in characters.
+
+    The font is one that the reader has: the web font that rich refers to is removed, so that the
+    picture loads nothing from other servers.
+    """
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
-    console.print(drawn, height=height)
+    console.print(content, height=height)
     svg = console.export_svg(title=f"prefork {name}", unique_id=name)
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL).replace("Fira Code, ", "")
     PICTURES.mkdir(exist_ok=True)
@@ -90,19 +94,22 @@ def export(drawn: RenderableType, name: str, width: int, height: int | None = No
 
 
 def main() -> None:
-    with apps() as client:
+    """Run the apps under load and export both pictures."""
+    with run_apps() as client:
         (web,) = [app for app in client.apps() if app["name"] == "web"]
         until = time.monotonic() + SECONDS
-        words = (web["listening"][0], until)
-        threads = [threading.Thread(target=ask, args=words) for _ in range(CLIENTS)]
+        arguments = (web["listening"][0], until)
+        threads = [threading.Thread(target=send_requests, args=arguments) for _ in range(CLIENTS)]
         for thread in threads:
             thread.start()
-        look = AppSampler(client)
+        sampler = AppSampler(client)
         while time.monotonic() < until - 2:
-            seen = look.sample_apps()
+            apps = sampler.sample_apps()
             time.sleep(1)
-        export(draw(ScreenState(seen, "web", look.recent_log("web")), 110, 28), "monit", 110, 28)
-        export(render_app_list(client.measured(), 110), "list", 110)
+        export_svg(
+            draw(ScreenState(apps, "web", sampler.recent_log("web")), 110, 28), "monit", 110, 28
+        )
+        export_svg(render_app_list(client.measured(), 110), "list", 110)
         for thread in threads:
             thread.join()
 

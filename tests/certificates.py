@@ -1,6 +1,6 @@
-"""Certificates made for tests: of an authority, in files as people have them, or self-signed.
+"""Helpers: issue certificates for tests, signed by a test authority or self-signed.
 
-``tests/conftest.py`` hands out those that most tests are content with.
+``tests/conftest.py`` has fixtures with the certificates that most tests need.
 """
 
 import ipaddress
@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 SECRET = "Sesam öffne dich"
-"""The password of what is locked."""
+"""The password of encrypted keys."""
 
 LONG_AGO = datetime(1999, 12, 31, 23, 59, 59, tzinfo=UTC)
 LONG_FROM_NOW = datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC)
@@ -33,7 +33,7 @@ _KEY = ec.generate_private_key(ec.SECP256R1())
 
 @dataclass(frozen=True)
 class Issued:
-    """The files of one certificate: chain, key, and both in one."""
+    """The PEM files of one certificate: its chain, its key, and both in one file."""
 
     chain: Path
     key: Path
@@ -41,12 +41,12 @@ class Issued:
 
     @property
     def pair(self) -> str:
-        """As --tls-cert takes it."""
+        """Chain and key as the value of --tls-cert."""
         return f"{self.chain},key={self.key}"
 
 
 class Authority:
-    """Signs certificates; ``file`` is its own, and all are in ``folder``."""
+    """A certificate authority; ``file`` has its own certificate, ``folder`` all that it issues."""
 
     def __init__(self, folder: Path, name: str = "ca") -> None:
         self.folder = folder
@@ -74,7 +74,11 @@ class Authority:
     def issue(
         self, file: str, *hosts: str, subject: str = "", password: str = "", days: int = 1
     ) -> Issued:
-        """A certificate for these hosts, in ``file.pem`` and so on. ``days`` may be negative."""
+        """Issue a certificate for these hosts, in ``file.pem``, ``file.key`` and ``file.both``.
+
+        ``subject`` is its common name. ``password`` encrypts the key. It is valid for ``days`` from
+        now; a negative number makes it an expired one.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Tests")]
         if subject:
@@ -98,7 +102,11 @@ class Authority:
         return issued
 
     def trusting(self, client: Issued | None = None, **settings: object) -> ssl.SSLContext:
-        """The context of a client that trusts this authority, and shows ``client`` if asked."""
+        """Return a client's context that trusts this authority only.
+
+        ``client`` is the certificate that it presents when the server requests one. ``settings``
+        are attributes of the context.
+        """
         context = ssl.create_default_context(cafile=str(self.file))
         if client is not None:
             context.load_cert_chain(client.chain, client.key)
@@ -116,7 +124,10 @@ def _general(host: str) -> x509.GeneralName:
 
 @dataclass(frozen=True)
 class Keyring:
-    """An authority, two servers and two clients."""
+    """An authority, the certificates of two servers, and those of two clients.
+
+    ``stranger`` has the same subject as ``ann``, but another authority has issued it.
+    """
 
     ca: Authority
     site: Issued
@@ -126,7 +137,7 @@ class Keyring:
 
 
 def keyring(folder: Path) -> Keyring:
-    """All made anew, in files in ``folder``."""
+    """Create a keyring with its files in ``folder``."""
     ca = Authority(folder)
     return Keyring(
         ca,
@@ -144,7 +155,11 @@ def self_signed(
     end: datetime = LONG_FROM_NOW,
     others: int = 0,
 ) -> str:
-    """In PEM; ``others``: so many extensions before its names."""
+    """Return a self-signed certificate in PEM.
+
+    ``common`` is the common name of its subject, ``names`` are its alternative names. ``begin`` and
+    ``end`` are its validity. ``others`` is a number of other extensions before the names.
+    """
     attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Example")]
     if common is not None:
         attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, common))

@@ -1,4 +1,4 @@
-"""Certificates, for whoever of the tests asks for some."""
+"""Fixtures for all tests: certificates, and the option --seeds."""
 
 import pytest
 
@@ -12,13 +12,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
-    """All that a server and its clients want."""
+    """The certificates of an authority, two servers and two clients."""
     return keyring(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture(scope="module")
 def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """With files called good, other, and locked (by SECRET); it may issue more."""
+    """An authority that has issued ``good``, ``other`` and ``locked`` (encrypted with SECRET)."""
     made = Authority(tmp_path_factory.mktemp("keys"))
     made.issue("good", "site.test", "localhost")
     made.issue("other", "site.test")

@@ -1,7 +1,8 @@
-"""The generator's own process: on its core, it warms a server up, then measures one window.
+"""Runs the load generator in a process of its own: it warms a server up, then measures one window.
 
-The window's CPU time is read here, between the generator's two runs, so that requests and CPU are
-of the very same time. Takes a `Job` as JSON in its argument, prints a `Measurement` as JSON.
+The process takes a `Job` as JSON in its argument and prints a `Measurement` as JSON. It reads the
+server's CPU time itself, directly before and after the window, so that requests and CPU time belong
+to the same seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass, replace
 
-from .answer import ask
+from .answer import request_once
 from .connect import BadAnswerError
 from .generator import Generator, Sample
 from .loads import LOADS, Load
@@ -24,12 +25,16 @@ GRACE_SECONDS = 30.0
 
 
 class ClientError(Exception):
-    """The load could not be put on the server, for the reason given."""
+    """The generator failed; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to put on which server: `load` by name, `pid` the root of the server's tree."""
+    """One measurement to make.
+
+    `load` is the name of a load. `pid` is the root of the server's process tree. `core` is the CPU
+    of the generator. `warmup` and `seconds` are times in seconds.
+    """
 
     load: str
     port: int
@@ -41,7 +46,10 @@ class Job:
 
 
 def measure(job: Job) -> Measurement:
-    """Does `job` in a process of its own, which a timeout or an interrupt ends."""
+    """Run `job` in a new process and return its measurement.
+
+    The process is killed at a timeout and at an interrupt. Raises ClientError.
+    """
     try:
         done = subprocess.run(
             [sys.executable, "-m", f"{__package__}.client", json.dumps(asdict(job))],
@@ -58,8 +66,9 @@ def measure(job: Job) -> Measurement:
     return Measurement(**json.loads(done.stdout))
 
 
-def _measure_here(job: Job, load: Load) -> Measurement:
-    generator = Generator(job.port, load, ask(job.port, load))
+def _run_job(job: Job, load: Load) -> Measurement:
+    """Warm up, measure one window, and return its measurement."""
+    generator = Generator(job.port, load, request_once(job.port, load))
     try:
         generator.run(job.warmup)
         before = cpu_ns(job.pid)
@@ -67,12 +76,12 @@ def _measure_here(job: Job, load: Load) -> Measurement:
         used = cpu_ns(job.pid) - before
         if not sample.latencies:
             raise BadAnswerError(f"not one answer within {job.seconds:g} s")
-        return _measurement(sample, used, pss_bytes(job.pid))
+        return _to_measurement(sample, used, pss_bytes(job.pid))
     finally:
         generator.close()
 
 
-def _measurement(sample: Sample, used: int, memory: int) -> Measurement:
+def _to_measurement(sample: Sample, used: int, memory: int) -> Measurement:
     latencies = sample.latencies
     return Measurement(
         requests=len(latencies),
@@ -80,21 +89,22 @@ def _measurement(sample: Sample, used: int, memory: int) -> Measurement:
         cpu_ns=used,
         p50_ns=latencies[len(latencies) // 2],
         p99_ns=latencies[len(latencies) * 99 // 100],
-        max_ns=max(latencies[-1], sample.oldest_ns),
+        max_ns=max(latencies[-1], sample.oldest_wait_ns),
         reconnects=sample.reconnects,
         starved=sample.starved,
-        generator_ns=sample.used_ns,
+        generator_ns=sample.cpu_ns,
         memory_bytes=memory,
     )
 
 
 def main(argument: str) -> None:
+    """Run the job in `argument` (JSON) and print the measurement; exit with 1 and a reason."""
     job = Job(**json.loads(argument))
     load = replace(LOADS[job.load], connections=job.connections)
     os.sched_setaffinity(0, {job.core})
-    gc.disable()
+    gc.disable()  # a collection would look like a slow answer of the server
     try:
-        print(json.dumps(asdict(_measure_here(job, load))))
+        print(json.dumps(asdict(_run_job(job, load))))
     except (BadAnswerError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
 

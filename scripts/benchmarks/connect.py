@@ -1,6 +1,6 @@
-"""A connection that is ready for its first request: TCP, and TLS or WebSocket where a load says so.
+"""Opens a connection that is ready for its first request: TCP, with TLS or WebSocket where needed.
 
-The servers are our own and their certificate is made by the bench, so nobody's name is checked.
+Certificates are not verified: `scripts/bench` has made the certificate and started the server.
 """
 
 from __future__ import annotations
@@ -12,24 +12,28 @@ from .loads import Load
 
 
 class BadAnswerError(Exception):
-    """The server's answer is not what the load asks for, or no HTTP at all."""
+    """The server's answer is not the one that the load expects, or it is not HTTP."""
 
 
-def _tls() -> ssl.SSLContext:
+def _create_tls_context() -> ssl.SSLContext:
+    """Return a client context that verifies neither the certificate nor its host name."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
 
 
-TLS = _tls()
+TLS = _create_tls_context()
 
 
 def connect(port: int, load: Load, timeout: float | None = None) -> socket.socket:
-    """A blocking connection, without `timeout` with the fewest system calls.
+    """Return a blocking connection to 127.0.0.1 on which `load` can be sent.
 
-    Its TLS handshake is made by the first sends and receives: a generator that waited for it could
-    wait for a server that is waiting for another of the generator's connections.
+    `timeout` is in seconds. Without one each send and receive is a single system call.
+
+    The TLS handshake takes place during the first sends and receives. Were it made here, the
+    generator could wait for a server that in turn waits for another connection of the generator.
+    Raises BadAnswerError when the server does not switch to WebSocket.
     """
     connection = socket.socket()
     try:
@@ -48,7 +52,10 @@ def connect(port: int, load: Load, timeout: float | None = None) -> socket.socke
 
 
 def _switch_protocols(connection: socket.socket, opening: bytes) -> None:
-    """Byte by byte, as what follows the head is not ours to read."""
+    """Send `opening` and read the head of the response.
+
+    It is read byte by byte, because the bytes after the head belong to the new protocol.
+    """
     connection.sendall(opening)
     head = b""
     while not head.endswith(b"\r\n\r\n"):

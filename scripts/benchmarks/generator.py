@@ -1,8 +1,8 @@
 """The load generator: many connections on raw epoll, one request outstanding on each.
 
-It has to cost less than any server it measures, so it parses nothing: the first answer tells how
-many bytes each one has, and every later answer is counted, not read. It fails loudly when the
-count does not fit or an answer does not begin as the first one did.
+It must need less CPU time than any server that it measures, so it does not parse answers. The first
+answer says how many bytes each answer has; of later answers it only counts the bytes. It fails when
+the count is wrong, or when an answer does not begin with the first bytes of the first one.
 """
 
 from __future__ import annotations
@@ -23,28 +23,34 @@ READABLE, WRITABLE = select.EPOLLIN, select.EPOLLOUT
 
 @dataclass(frozen=True)
 class Sample:
-    """What happened between two points in time; latencies in ns, in order of size.
+    """The counts and times of one window; `latencies` are in nanoseconds and sorted.
 
-    `starved` connections got no answer at all in that time; their wait is none of the latencies,
-    but `oldest_ns` is the longest of all requests that were still waiting at the end.
+    `elapsed_ns` is the length of the window and `cpu_ns` the generator's own CPU time. `reconnects`
+    is the number of connections that were replaced. `starved` connections got no answer in the
+    window; their wait is not in `latencies`. `oldest_wait_ns` is the longest wait of all requests
+    that were still unanswered at the end.
     """
 
     latencies: list[int]
     elapsed_ns: int
-    used_ns: int
+    cpu_ns: int
     reconnects: int
     starved: int
-    oldest_ns: int
+    oldest_wait_ns: int
 
 
 class Connection:
-    """A connection, what is unsent of its request, the bytes that its answer still lacks, and when
-    its request was begun."""
+    """A connection with one request outstanding.
 
-    __slots__ = ("begun", "missing", "recv", "send", "socket", "unsent")
+    `started_at` is the time at which that request was started, in nanoseconds. `missing` is the
+    number of bytes that its answer still lacks. `unsent` is the part of the request that the kernel
+    has not taken yet. `recv` and `send` are methods of `socket`, bound once for speed.
+    """
+
+    __slots__ = ("missing", "recv", "send", "socket", "started_at", "unsent")
 
     def __init__(self, port: int, load: Load, missing: int) -> None:
-        self.begun = perf_counter_ns()
+        self.started_at = perf_counter_ns()
         self.missing = missing
         self.unsent: memoryview | None = None
         self.socket = connect(port, load)
@@ -54,12 +60,12 @@ class Connection:
 
 
 class Generator:
-    """Keeps `load.connections` busy with requests whose answers are all like `answer`."""
+    """Sends `load` to `port`; all answers must have the size and the first bytes of `answer`."""
 
     def __init__(self, port: int, load: Load, answer: Answer) -> None:
         self._port = port
         self._load = load
-        self._requests = load.requests()
+        self._requests = load.iterate_requests()
         self._answer = answer
         self._reconnects = 0
         self._epoll = select.epoll()
@@ -68,67 +74,82 @@ class Generator:
             self._connect()
 
     def run(self, seconds: float) -> Sample:
-        """Goes on for `seconds`; what is outstanding at the end belongs to the next run."""
+        """Send requests for `seconds` and return the sample.
+
+        Requests that are unanswered at the end stay outstanding and belong to the next run. Raises
+        BadAnswerError or OSError.
+        """
         self._reconnects = 0
         latencies: list[int] = []
-        begun, used = perf_counter_ns(), process_time_ns()
-        self._drive(begun + int(seconds * 1e9), latencies)
+        started_at, used = perf_counter_ns(), process_time_ns()
+        self._run_until(started_at + int(seconds * 1e9), latencies)
         ended, used = perf_counter_ns(), process_time_ns() - used
-        waiting = [connection.begun for connection in self._connections.values()]
+        waiting = [connection.started_at for connection in self._connections.values()]
         return Sample(
             sorted(latencies),
-            ended - begun,
+            ended - started_at,
             used,
             self._reconnects,
-            starved=sum(since < begun for since in waiting),
-            oldest_ns=ended - min(waiting),
+            starved=sum(since < started_at for since in waiting),
+            oldest_wait_ns=ended - min(waiting),
         )
 
     def close(self) -> None:
+        """Close all connections."""
         for connection in self._connections.values():
             connection.socket.close()
         self._epoll.close()
 
-    def _drive(self, until: int, latencies: list[int]) -> None:
-        """The loop that matters: names are local, and an answer in one piece takes no call."""
+    def _run_until(self, until: int, latencies: list[int]) -> None:
+        """Run the loop until the clock reaches `until`, and append to `latencies`.
+
+        This is the hot path: all names are local, and an answer that arrives in one piece needs no
+        call of another method.
+        """
         connections, poll, clock, note = (
             self._connections, self._epoll.poll, perf_counter_ns, latencies.append,
         )  # fmt: skip
         requests, keep_alive, size = self._requests, not self._answer.closes, self._answer.size
-        begins, room = self._answer.begins, min(size + 1, LARGEST_READ)
+        first_bytes, most = self._answer.first_bytes, min(size + 1, LARGEST_READ)
         now = clock()
         while now < until:
             for fd, event in poll(WAKE_SECONDS):
                 connection = connections[fd]
                 try:
                     if event & WRITABLE:
-                        self._send_on(fd)
+                        self._continue_sending(fd)
                         continue
-                    data = connection.recv(room)
+                    data = connection.recv(most)
                     whole = len(data) == size == connection.missing
-                    if not (whole and data.startswith(begins)) and not self._piece(fd, data):
+                    if not (whole and data.startswith(first_bytes)) and not self._count_piece(
+                        fd, data
+                    ):
                         continue
                     now = clock()
-                    note(now - connection.begun)
-                    connection.begun = now
+                    note(now - connection.started_at)
+                    connection.started_at = now
                     connection.missing = size
                     if connection.unsent is not None:
-                        raise BadAnswerError("an answer before the request was sent")
+                        raise BadAnswerError("an answer arrived before the request was sent")
                     if keep_alive:
                         request = next(requests)
                         sent = connection.send(request)
                         if sent < len(request):
-                            self._send_later(fd, request, sent)
+                            self._keep_unsent(fd, request, sent)
                 except OSError as error:
-                    self._disturbed(fd, error)
+                    self._handle_error(fd, error)
             now = clock()
 
-    def _disturbed(self, fd: int, error: OSError) -> None:
-        """Goes on after what is no fault: nothing to read yet, TLS in between, a closed end."""
+    def _handle_error(self, fd: int, error: OSError) -> None:
+        """Handle errors that are no failure of the server; raise all others.
+
+        These are a read without data, a TLS record that is still incomplete, and a connection that
+        the server closed: it is replaced.
+        """
         match error:
             case ssl.SSLWantReadError():
                 if self._connections[fd].unsent is not None:
-                    self._send_on(fd)
+                    self._continue_sending(fd)
             case BrokenPipeError() | ConnectionResetError():
                 self._reconnect(fd)
             case BlockingIOError():
@@ -136,39 +157,41 @@ class Generator:
             case _:
                 raise error
 
-    def _send_later(self, fd: int, request: bytes, sent: int) -> None:
-        """Keeps what the kernel did not take of `request` for when it takes more."""
+    def _keep_unsent(self, fd: int, request: bytes, sent: int) -> None:
+        """Keep the part of `request` after its first `sent` bytes until it can be sent."""
         self._connections[fd].unsent = memoryview(request)[sent:]
         self._epoll.modify(fd, READABLE | WRITABLE)
 
-    def _send_on(self, fd: int) -> None:
+    def _continue_sending(self, fd: int) -> None:
+        """Send more of the connection's unsent request."""
         connection = self._connections[fd]
         unsent = connection.unsent or memoryview(b"")
         try:
             unsent = unsent[connection.send(unsent) :]
         except ssl.SSLWantReadError:
-            return  # still shaking hands; the server's next flight wakes us
+            return  # the handshake goes on when the server's next message arrives
         connection.unsent = unsent or None
         if connection.unsent is None:
             self._epoll.modify(fd, READABLE)
 
-    def _piece(self, fd: int, data: bytes) -> bool:
-        """Counts a part of an answer, or the server's close; true when the answer is complete."""
+    def _count_piece(self, fd: int, data: bytes) -> bool:
+        """Count a part of an answer, or handle a close; return whether the answer is complete."""
         connection, size = self._connections[fd], self._answer.size
-        begins = connection.missing == size
+        is_first = connection.missing == size
         if not data:
-            if not begins:
+            if not is_first:
                 raise BadAnswerError("the server closed in the middle of an answer")
             self._reconnect(fd)
             return False
-        if begins and not data.startswith(self._answer.begins[: len(data)]):
-            raise BadAnswerError(f"an answer that begins {data[:40]!r}")
+        if is_first and not data.startswith(self._answer.first_bytes[: len(data)]):
+            raise BadAnswerError(f"an answer begins with {data[:40]!r}")
         connection.missing -= len(data)
         if connection.missing < 0:
-            raise BadAnswerError(f"an answer of more than the first one's {size} bytes")
+            raise BadAnswerError(f"an answer has more bytes than the first one, which has {size}")
         return connection.missing == 0
 
     def _connect(self) -> None:
+        """Open a connection and send its first request."""
         connection = Connection(self._port, self._load, self._answer.size)
         fd = connection.socket.fileno()
         self._connections[fd] = connection
@@ -180,9 +203,10 @@ class Generator:
             connection.unsent = memoryview(request)
             return
         if sent < len(request):
-            self._send_later(fd, request, sent)
+            self._keep_unsent(fd, request, sent)
 
     def _reconnect(self, fd: int) -> None:
+        """Replace a connection that the server closed."""
         self._reconnects += 1
         self._connections.pop(fd).socket.close()
         self._connect()

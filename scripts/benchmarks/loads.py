@@ -1,7 +1,7 @@
-"""What the servers are asked: the bytes of each request, and the body every answer must have.
+"""Declares the loads: the bytes of each request, and the body that every answer must have.
 
-A load names the application that answers it (in `apps/`) and what a server must be able to do for
-it besides plain HTTP; a peer that cannot is left out of its table.
+A load names the application that answers it (in `apps/`) and the feature that it needs besides
+plain HTTP. A peer without that feature is left out of the load's table.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ UPLOAD_BYTES = 10_000_000
 
 @dataclass(frozen=True)
 class Load:
-    """One kind of request, sent on `connections` at once, one outstanding on each.
+    """One kind of request, sent on `connections` connections with one request outstanding on each.
 
-    `request` of a `varied` load has two places for a number that no other request of a run has.
-    `opening` is sent once on each connection and answered by a switch of protocols.
+    `title` stands above the load's table. `body` is the expected body of the answer. `need` is the
+    feature that the server needs. The `request` of a `varied` load has two placeholders for a
+    number, which is different in each request of a run. `opening` is the HTTP request that switches
+    a new connection to WebSocket, empty for plain HTTP.
     """
 
     name: str
@@ -35,41 +37,47 @@ class Load:
     varied: bool = False
     opening: bytes = b""
 
-    def requests(self) -> Iterator[bytes]:
-        """Requests without end. Made in C: the generator pays for each of them."""
+    def iterate_requests(self) -> Iterator[bytes]:
+        """Yield requests without end.
+
+        The iterators are implemented in C, because the generator needs CPU time for each request.
+        """
         if self.varied:
             return map(self.request.__mod__, zip(count(), count()))
         return repeat(self.request)
 
 
-def _request(line: str, *headers: str, body: bytes = b"") -> bytes:
+def _build_request(line: str, *headers: str, body: bytes = b"") -> bytes:
     head = "\r\n".join([f"{line} HTTP/1.1", "Host: 127.0.0.1", *headers, "", ""])
     return head.encode() + body
 
 
-def _text(size: int) -> bytes:
+def _repeat_text(size: int) -> bytes:
     return b"0123456789abcde\n" * (size // 16)
 
 
-def _json_of_1k() -> bytes:
+def _build_json_of_1k() -> bytes:
     rows = [{"id": 1000 + n, "name": f"customer {n:02}", "paid": n % 2 == 0} for n in range(20)]
     text = json.dumps({"rows": rows, "note": ""}, separators=(",", ":"))
     padding = "x" * (1024 - len(text))
     return text.replace('"note":""', f'"note":"{padding}"').encode()
 
 
-def _text_frame(text: bytes) -> bytes:
-    """A client's WebSocket frame with up to 125 bytes; its mask of zeros leaves them readable."""
+def _build_text_frame(text: bytes) -> bytes:
+    """Return a client's WebSocket text frame (RFC 6455, section 5.2) with up to 125 bytes.
+
+    Its mask is zero, which leaves the bytes as they are.
+    """
     return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text
 
 
 HELLO_BODY = b"Hello, world!"
-JSON_BODY = _json_of_1k()
+JSON_BODY = _build_json_of_1k()
 MESSAGE = b"sixty-four bytes go over the wire, and sixty-four bytes return.."
 
-HELLO = _request("GET /", "User-Agent: bench")
-HELLO_CLOSE = _request("GET /", "User-Agent: bench", "Connection: close")
-HELLO_VARIED = _request("GET /item/%08d", "User-Agent: bench", "Cookie: session=%016d")
+HELLO = _build_request("GET /", "User-Agent: bench")
+HELLO_CLOSE = _build_request("GET /", "User-Agent: bench", "Connection: close")
+HELLO_VARIED = _build_request("GET /item/%08d", "User-Agent: bench", "Cookie: session=%016d")
 BROWSER_HEADERS = (
     "Connection: keep-alive",
     'sec-ch-ua: "Chromium";v="142", "Google Chrome";v="142", "Not_A Brand";v="99"',
@@ -84,23 +92,25 @@ BROWSER_HEADERS = (
     "Accept-Encoding: gzip, deflate, br, zstd",
     "Accept-Language: en-GB,en;q=0.9,de;q=0.8",
 )
-BROWSER = _request("GET /shop/items?page=2", *BROWSER_HEADERS, f"Cookie: session={'5f3c' * 8}")
-BROWSER_VARIED = _request(
+BROWSER = _build_request(
+    "GET /shop/items?page=2", *BROWSER_HEADERS, f"Cookie: session={'5f3c' * 8}"
+)
+BROWSER_VARIED = _build_request(
     "GET /shop/items?page=%08d", *BROWSER_HEADERS, f"Cookie: session={'5f3c' * 4}%016d"
 )
-JSON = _request(
+JSON = _build_request(
     "POST /echo",
     "Content-Type: application/json",
     f"Content-Length: {len(JSON_BODY)}",
     body=JSON_BODY,
 )
-UPLOAD = _request(
+UPLOAD = _build_request(
     "POST /upload",
     "Content-Type: application/octet-stream",
     f"Content-Length: {UPLOAD_BYTES}",
     body=bytes(UPLOAD_BYTES),
 )
-WEBSOCKET_OPENING = _request(
+WEBSOCKET_OPENING = _build_request(
     "GET /chat",
     "Connection: Upgrade",
     "Upgrade: websocket",
@@ -118,7 +128,7 @@ ALL = (
         HELLO_BODY,
         varied=True,
     ),
-    Load("browser", "hello world, asked as by a browser with 12 headers", BROWSER, HELLO_BODY),
+    Load("browser", "hello world, requested as by a browser with 12 headers", BROWSER, HELLO_BODY),
     Load(
         "browser-varied",
         "the same with a path and a cookie of its own in every request",
@@ -126,8 +136,8 @@ ALL = (
         HELLO_BODY,
         varied=True,
     ),
-    Load("10k", "a response of 10 KB", HELLO, _text(10 * 1024), "response_10k"),
-    Load("1m", "a response of 1 MB", HELLO, _text(1024 * 1024), "response_1m"),
+    Load("10k", "a response of 10 KB", HELLO, _repeat_text(10 * 1024), "response_10k"),
+    Load("1m", "a response of 1 MB", HELLO, _repeat_text(1024 * 1024), "response_1m"),
     Load("json", "JSON of 1 KB, parsed and sent back", JSON, JSON_BODY, "json_echo"),
     Load(
         "upload", "an upload of 10 MB", UPLOAD, b"%d" % UPLOAD_BYTES, "upload", connections=4
@@ -135,7 +145,7 @@ ALL = (
     Load(
         "websocket",
         "WebSocket, a message of 64 bytes and its echo",
-        _text_frame(MESSAGE),
+        _build_text_frame(MESSAGE),
         MESSAGE,
         "websocket_echo",
         need="websocket",

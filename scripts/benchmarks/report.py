@@ -1,6 +1,7 @@
-"""The files of a run: `bench.md`, `bench.json` and `bench.svg` in a folder, and the README's part.
+"""Writes the files of a run, `bench.json`, `bench.md` and `bench.svg`, and the tables in README.md.
 
-The JSON holds all; the others are made of it, so that they can be made again without measuring.
+The JSON file has all results. The other files are made from it and can be made again without
+measuring.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .picture import svg
+from .picture import render_svg
 from .results import Row, as_json, from_json
-from .table import loads_of, matrix, of_load
+from .table import load_table, measured_loads, ratio_matrix
 
 About = dict[str, Any]
 
@@ -31,20 +32,20 @@ process tree, shared pages divided (PSS). All are medians over the rounds."""
 
 
 class NoResultsError(Exception):
-    """There is nothing to make a report of, or no place for it."""
+    """There are no results, or README.md has no place for them."""
 
 
 def write(folder: Path, about: About, rows: list[Row]) -> None:
-    """Writes the files of a run into `folder`, which is made when it is missing."""
+    """Write the files of a run into `folder`, which is created when it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = about | {"rows": as_json(rows)}
     (folder / "bench.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
-    (folder / "bench.md").write_text(document(about, rows))
-    (folder / "bench.svg").write_text(picture(about, rows))
+    (folder / "bench.md").write_text(render_document(about, rows))
+    (folder / "bench.svg").write_text(render_picture(about, rows))
 
 
 def read(folder: Path) -> tuple[About, list[Row]]:
-    """What `write` wrote."""
+    """Return the conditions and rows that `write` wrote. Raises NoResultsError."""
     try:
         about = json.loads((folder / "bench.json").read_text())
     except FileNotFoundError:
@@ -52,63 +53,75 @@ def read(folder: Path) -> tuple[About, list[Row]]:
     return about, from_json(about.pop("rows"))
 
 
-def document(about: About, rows: list[Row]) -> str:
-    """The whole report: the matrix, then one table for each load."""
-    lines = ["# prefork and its peers", "", *(f"- {line}" for line in preface(about)), ""]
-    lines += ["## All ratios", "", *matrix(rows), "", COLUMNS, ""]
-    for load in loads_of(rows):
-        lines += [f"## {load.name}: {load.title}", "", *of_load(rows, load), ""]
+def render_document(about: About, rows: list[Row]) -> str:
+    """Return the Markdown report: the matrix of ratios, then one table for each load."""
+    lines = [
+        "# prefork and its peers",
+        "",
+        *(f"- {line}" for line in describe_conditions(about)),
+        "",
+    ]
+    lines += ["## All ratios", "", *ratio_matrix(rows), "", COLUMNS, ""]
+    for load in measured_loads(rows):
+        lines += [f"## {load.name}: {load.title}", "", *load_table(rows, load), ""]
     return "\n".join(lines)
 
 
-def picture(about: About, rows: list[Row]) -> str:
-    """The SVG of a run."""
+def render_picture(about: About, rows: list[Row]) -> str:
+    """Return the SVG chart of a run."""
     where = f"{about['date']}, {about['machine']['CPU']}, {about['rounds']} rounds"
-    return svg(f"One worker on one core, less is better. {where}.", rows)
+    return render_svg(f"One worker on one core, less is better. {where}.", rows)
 
 
 def publish(root: Path, about: About, rows: list[Row]) -> list[Path]:
-    """Brings the figures into the project: the README's part, and all tables beside the bench."""
+    """Write the results into README.md, `latest.md` and `latest.svg`; return the written paths."""
     path, tables, image = root / "README.md", root / LATEST_TABLES, root / LATEST_PICTURE
-    text = readme(path.read_text(), about, rows)
+    text = update_readme(path.read_text(), about, rows)
     path.write_text(text)
-    tables.write_text(document(about, rows))
-    image.write_text(picture(about, rows))
+    tables.write_text(render_document(about, rows))
+    image.write_text(render_picture(about, rows))
     return [path, tables, image]
 
 
-def readme(text: str, about: About, rows: list[Row]) -> str:
-    """`text` of the README with the figures between its markers."""
-    lines = [COLUMNS, "", *(f"- {line}" for line in preface(about)), ""]
+def update_readme(text: str, about: About, rows: list[Row]) -> str:
+    """Return `text`, the README, with these results between its markers."""
+    lines = [COLUMNS, "", *(f"- {line}" for line in describe_conditions(about)), ""]
     lines += [
         f"![CPU time per request of prefork and its peers]({LATEST_PICTURE})",
         "",
-        *matrix(rows),
+        *ratio_matrix(rows),
         "",
     ]
-    for load in loads_of(rows):
+    for load in measured_loads(rows):
         if load.name in README_LOADS:
-            lines += [f"**{load.title}**", "", *of_load(rows, load), ""]
+            lines += [f"**{load.title}**", "", *load_table(rows, load), ""]
     lines += [f"`{LATEST_TABLES}` has the tables of all loads.", ""]
-    return between(text, START, END, lines[:-1])
+    return replace_between(text, START, END, lines[:-1])
 
 
-def between(text: str, start: str, end: str, lines: list[str]) -> str:
-    """`text` with these lines between its two markers, whatever was there."""
-    before, found, rest = text.partition(start)
-    _, ended, after = rest.partition(end)
-    if not (found and ended):
+def replace_between(text: str, start: str, end: str, lines: list[str]) -> str:
+    """Return `text` with `lines` instead of the text between the markers `start` and `end`.
+
+    Raises NoResultsError without the markers.
+    """
+    before, found_start, rest = text.partition(start)
+    _, found_end, after = rest.partition(end)
+    if not (found_start and found_end):
         raise NoResultsError(f"README.md has no lines {start.strip()} and {end.strip()}")
     return before + start + "\n".join([*lines, ""]) + end + after
 
 
-def preface(about: About) -> list[str]:
-    """Where, when, with what and how it was measured."""
+def describe_conditions(about: About) -> list[str]:
+    """Return lines about date, machine, versions and schedule of the run."""
     schedule, cores = about["schedule"], about["cores"]
     return [
         about["date"],
         ", ".join(f"{name} {value}" for name, value in about["machine"].items()),
-        *(f"{owner}: {_listed(found)}" for owner, found in about["versions"].items() if found),
+        *(
+            f"{owner}: {_join_versions(found)}"
+            for owner, found in about["versions"].items()
+            if found
+        ),
         f"{about['connections']}, one request outstanding on each;"
         f" {about['rounds']} x {schedule['seconds']:g} s,"
         f" each after {schedule['warmup']:g} s of warming up;"
@@ -116,5 +129,5 @@ def preface(about: About) -> list[str]:
     ]
 
 
-def _listed(versions: dict[str, str]) -> str:
+def _join_versions(versions: dict[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -1,4 +1,4 @@
-"""The figures of one window, and those of a peer under a load over all its rounds."""
+"""The results: the measurement of one window, and the medians of a peer under a load."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from .loads import LOADS, Load
 from .peers import PEERS, Interface, Peer
 
 SATURATED = 0.9
+"""Share of its core above which a process counts as the bottleneck."""
 
-Limit = Literal["server", "generator", "nobody"]
+Bottleneck = Literal["server", "generator", "neither"]
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One peer's window of one round."""
+    """The measurement of one peer in one window. The names are keys of `bench.json`.
+
+    `cpu_ns` is the CPU time of the server's process tree, `generator_ns` that of the generator.
+    `starved` is the number of connections without any answer. `memory_bytes` is the server's PSS.
+    """
 
     requests: int
     elapsed_ns: int
@@ -53,7 +58,7 @@ class Measurement:
 
 @dataclass
 class Row:
-    """A peer under a load, and what its rounds gave; the first failure ends them."""
+    """A peer under a load: a measurement of each round, or the failure that ended them."""
 
     load: Load
     peer: Peer
@@ -61,56 +66,61 @@ class Row:
     failure: str | None = None
 
     def median(self, figure: Callable[[Measurement], float]) -> float:
+        """Return the median of `figure` over the rounds."""
         return median(map(figure, self.rounds))
 
     @property
     def cpu_us(self) -> float:
+        """CPU time per request in microseconds, the median of the rounds."""
         return self.median(lambda one: one.cpu_us)
 
     @property
     def cpu_us_range(self) -> tuple[float, float]:
+        """The lowest and the highest CPU time per request of all rounds, in microseconds."""
         figures = [one.cpu_us for one in self.rounds]
         return min(figures), max(figures)
 
     @property
-    def keeps_alive(self) -> bool:
+    def is_keep_alive(self) -> bool:
+        """Whether the server closed its connection after less than half of the requests."""
         return self.median(lambda one: one.reconnects / one.requests) < 0.5
 
     @property
-    def limit(self) -> Limit:
-        """Who was at the end of its core: whose rate and latencies these are."""
+    def bottleneck(self) -> Bottleneck:
+        """The process that used at least SATURATED of its core, which limits rate and latency."""
         if self.median(lambda one: one.busy) >= SATURATED:
             return "server"
         if self.median(lambda one: one.generator_busy) >= SATURATED:
             return "generator"
-        return "nobody"
+        return "neither"
 
-    def ratio(self, reference: Row | None) -> float | None:
-        """CPU per request against the reference's, when both have been measured."""
+    def ratio_to(self, reference: Row | None) -> float | None:
+        """Return CPU per request divided by that of `reference`, None unless both were measured."""
         if self.failure or reference is None or reference.failure:
             return None
         return self.cpu_us / reference.cpu_us
 
 
-def section(rows: list[Row], load: Load, interface: Interface) -> list[Row]:
-    """The rows of one load that belong beside prefork's `interface`."""
+def rows_of_interface(rows: list[Row], load: Load, interface: Interface) -> list[Row]:
+    """Return the rows of one load whose peers have this interface."""
     return [row for row in rows if row.load == load and interface in row.peer.interfaces]
 
 
-def reference_of(rows: list[Row]) -> Row | None:
-    return next((row for row in rows if row.peer.reference), None)
+def find_reference(rows: list[Row]) -> Row | None:
+    """Return the row of prefork among `rows`, if it is there."""
+    return next((row for row in rows if row.peer.is_reference), None)
 
 
 def as_json(rows: list[Row]) -> list[dict[str, Any]]:
-    """Every row with every round, and the medians for those who read the file themselves."""
+    """Return all rows for `bench.json`: each with all its rounds and with the medians."""
     return [_row_as_json(row) for row in rows]
 
 
 def _row_as_json(row: Row) -> dict[str, Any]:
-    who = {"load": row.load.name, "server": row.peer.name}
+    names = {"load": row.load.name, "server": row.peer.name}
     if row.failure or not row.rounds:
-        return who | {"failure": row.failure or "not measured"}
-    return who | {
+        return names | {"failure": row.failure or "not measured"}
+    return names | {
         "cpu_us_per_request": row.cpu_us,
         "requests_per_second": row.median(lambda one: one.rate),
         "p50_ms": row.median(lambda one: one.p50_ns) / 1e6,
@@ -118,13 +128,13 @@ def _row_as_json(row: Row) -> dict[str, Any]:
         "max_ms": row.median(lambda one: one.max_ns) / 1e6,
         "memory_mb": row.median(lambda one: one.memory_bytes) / 1e6,
         "busy": row.median(lambda one: one.busy),
-        "keep_alive": row.keeps_alive,
+        "keep_alive": row.is_keep_alive,
         "rounds": [asdict(one) for one in row.rounds],
     }
 
 
 def from_json(found: list[dict[str, Any]]) -> list[Row]:
-    """What `as_json` wrote, without the rows of loads and peers that are no more."""
+    """Return the rows that `as_json` wrote, without loads and peers that no longer exist."""
     peers = {peer.name: peer for peer in PEERS}
     return [
         Row(

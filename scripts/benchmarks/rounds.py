@@ -1,8 +1,8 @@
-"""The order of it all: in round one every load over every peer, then round two, and so on.
+"""Measures everything in rounds: each round measures every peer under every load once.
 
-Neighbours in a table are so neighbours in time, a noisy minute hits them alike, and a figure's
-rounds lie far apart. Each server is started afresh for each figure; one that fails under a load is
-not asked again for that load.
+Peers that stand beside each other in a table are so measured one after another, and a noisy minute
+of the machine affects them alike; the rounds of one figure are far apart. Each measurement starts
+its server anew. A server that fails under a load is not measured again under that load.
 """
 
 from __future__ import annotations
@@ -19,48 +19,52 @@ from .results import Measurement, Row
 from .server import Server, ServerError
 
 START_SECONDS = 1.3
-"""What it takes to start and end a server, on the average of all peers; for the estimate only."""
+"""Mean time to start and stop a server, over all peers; used only for the estimate."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How often and for how long each peer is measured under each load."""
+    """How often and how long each peer is measured under each load; times in seconds."""
 
     rounds: int
     warmup: float
     seconds: float
 
-    def estimate(self, rows: int) -> float:
-        """Seconds that it all takes."""
+    def estimate_seconds(self, rows: int) -> float:
+        """Return about how many seconds the whole run takes."""
         return self.rounds * rows * (START_SECONDS + self.warmup + self.seconds)
 
 
-def rows_of(peers: list[Peer], loads: list[Load]) -> list[Row]:
-    """One row for each peer and each load that it can do, without figures yet."""
-    return [Row(load, peer) for load in loads for peer in peers if peer.can(load)]
+def make_rows(peers: list[Peer], loads: list[Load]) -> list[Row]:
+    """Return an empty row for each peer and each load that the peer supports."""
+    return [Row(load, peer) for load in loads for peer in peers if peer.supports(load)]
 
 
-def run(rows: list[Row], schedule: Schedule, cores: Cores) -> Iterator[int]:
-    """Fills the rows; yields after each round, when all rows have as many figures."""
+def run_rounds(rows: list[Row], schedule: Schedule, cores: Cores) -> Iterator[int]:
+    """Add one measurement a round to each row, and yield the round's number after each round.
+
+    A failure of a server is kept in its row.
+    """
     for number in range(1, schedule.rounds + 1):
         for row in rows:
             if row.failure:
                 continue
             about = f"{number}/{schedule.rounds} {row.load.name:<15} {row.peer.name:<18}"
             try:
-                measurement = _measure(row.peer, row.load, schedule, cores)
+                measurement = _measure_row(row.peer, row.load, schedule, cores)
             except (ServerError, ClientError) as error:
                 row.failure = str(error)
-                _tell_failure(about, error)
+                _print_failure(about, error)
             else:
                 row.rounds.append(measurement)
-                _tell(f"{about}{measurement.cpu_us:10.2f} µs{measurement.rate:10,.0f}/s")
+                _print_progress(f"{about}{measurement.cpu_us:10.2f} µs{measurement.rate:10,.0f}/s")
         yield number
 
 
-def _measure(peer: Peer, load: Load, schedule: Schedule, cores: Cores) -> Measurement:
+def _measure_row(peer: Peer, load: Load, schedule: Schedule, cores: Cores) -> Measurement:
+    """Start the server, measure one window, and stop the server."""
     with Server(peer, load, cores.server) as server:
-        server.ready()
+        server.wait_until_ready()
         job = Job(
             load=load.name,
             port=server.port,
@@ -75,16 +79,16 @@ def _measure(peer: Peer, load: Load, schedule: Schedule, cores: Cores) -> Measur
         except ClientError as error:
             raise ServerError(str(error), server.last_lines()) from None
         if load.need == "access-log":
-            server.logged(measurement.requests)
+            server.check_access_log(measurement.requests)
         return measurement
 
 
-def _tell_failure(about: str, error: ServerError | ClientError) -> None:
-    _tell(f"{about}  failed: {error}")
+def _print_failure(about: str, error: ServerError | ClientError) -> None:
+    _print_progress(f"{about}  failed: {error}")
     if isinstance(error, ServerError):
         for line in error.log:
-            _tell(f"    {line}")
+            _print_progress(f"    {line}")
 
 
-def _tell(line: str) -> None:
+def _print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

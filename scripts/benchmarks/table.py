@@ -1,4 +1,4 @@
-"""The figures in Markdown: one table for each load, and the matrix of all ratios."""
+"""Renders the results in Markdown: one table for each load, and the matrix of all ratios."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from .loads import ALL, Load
 from .peers import PEERS, Interface, Peer
-from .results import Row, reference_of, section
+from .results import Row, find_reference, rows_of_interface
 
 INTERFACES: tuple[Interface, ...] = ("wsgi", "asgi")
 COLUMNS = (
@@ -25,83 +25,86 @@ LONGEST_REASON = 160
 Cells = list[str]
 
 
-def loads_of(rows: list[Row]) -> list[Load]:
-    """The loads that were measured, in the order of their declaration."""
+def measured_loads(rows: list[Row]) -> list[Load]:
+    """Return the loads that were measured, in the order of their declaration."""
     return [load for load in ALL if any(row.load == load for row in rows)]
 
 
-def peers_of(rows: list[Row], interface: Interface) -> list[Peer]:
-    """The peers of an interface that were measured, in the order of their declaration."""
+def measured_peers(rows: list[Row], interface: Interface) -> list[Peer]:
+    """Return the measured peers of an interface, in the order of their declaration."""
     measured = {row.peer.name for row in rows if interface in row.peer.interfaces}
     return [peer for peer in PEERS if peer.name in measured]
 
 
-def matrix(rows: list[Row]) -> list[str]:
-    """Peers by loads: each ratio to prefork with the same interface, and prefork's CPU µs."""
-    loads = loads_of(rows)
+def ratio_matrix(rows: list[Row]) -> list[str]:
+    """Return a table of peers by loads: ratios to prefork with the same interface.
+
+    The rows of prefork itself have its CPU microseconds per request.
+    """
+    loads = measured_loads(rows)
     lines = [["server", *(load.name for load in loads)]]
     for interface in INTERFACES:
-        peers = peers_of(rows, interface)
+        peers = measured_peers(rows, interface)
         if peers:
             lines.append([f"**{interface.upper()}**", *[""] * len(loads)])
         lines += [
-            [peer.name, *(shown_ratio(rows, load, interface, peer) for load in loads)]
+            [peer.name, *(format_ratio(rows, load, interface, peer) for load in loads)]
             for peer in peers
         ]
-    return list(aligned(lines))
+    return list(align_table(lines))
 
 
-def of_load(rows: list[Row], load: Load) -> list[str]:
-    """All figures of one load, and below them what to know about them."""
+def load_table(rows: list[Row], load: Load) -> list[str]:
+    """Return the table of one load, and below it the notes about its rows."""
     lines = [list(COLUMNS)]
     for interface in INTERFACES:
-        shown = section(rows, load, interface)
+        shown = rows_of_interface(rows, load, interface)
         if shown:
             lines.append([f"**{interface.upper()}**", *[""] * (len(COLUMNS) - 1)])
-        reference = reference_of(shown)
-        lines += [_cells(row, row.ratio(reference)) for row in shown]
+        reference = find_reference(shown)
+        lines += [_format_row(row, row.ratio_to(reference)) for row in shown]
     notes = _notes([row for row in rows if row.load == load])
-    return [*aligned(lines), *(line for note in notes for line in ("", note))]
+    return [*align_table(lines), *(line for note in notes for line in ("", note))]
 
 
-def ratio_of(rows: list[Row], load: Load, interface: Interface, peer: Peer) -> float | str:
-    """The peer's ratio to prefork, or why there is none."""
-    shown = section(rows, load, interface)
+def ratio_or_reason(rows: list[Row], load: Load, interface: Interface, peer: Peer) -> float | str:
+    """Return the peer's ratio to prefork, or CANNOT, FAILED or UNKNOWN."""
+    shown = rows_of_interface(rows, load, interface)
     row = next((row for row in shown if row.peer.name == peer.name), None)
     if row is None:
         return CANNOT
     if row.failure:
         return FAILED
-    ratio = row.ratio(reference_of(shown))
+    ratio = row.ratio_to(find_reference(shown))
     return UNKNOWN if ratio is None else ratio
 
 
-def shown_ratio(rows: list[Row], load: Load, interface: Interface, peer: Peer) -> str:
-    """A cell of the matrix."""
-    ratio = ratio_of(rows, load, interface, peer)
+def format_ratio(rows: list[Row], load: Load, interface: Interface, peer: Peer) -> str:
+    """Return the text of one cell of the matrix."""
+    ratio = ratio_or_reason(rows, load, interface, peer)
     if isinstance(ratio, str):
         return ratio
-    if peer.reference:
-        return f"{digits(cpu_of(rows, load, peer) or 0.0)} µs"
+    if peer.is_reference:
+        return f"{format_us(cpu_us_of(rows, load, peer) or 0.0)} µs"
     return f"{ratio:.2f}"
 
 
-def cpu_of(rows: list[Row], load: Load, peer: Peer) -> float | None:
-    """The peer's CPU µs per request under `load`, if it has been measured."""
+def cpu_us_of(rows: list[Row], load: Load, peer: Peer) -> float | None:
+    """Return the peer's CPU microseconds per request under `load`, None without results."""
     for row in rows:
         if row.load == load and row.peer.name == peer.name and not row.failure:
             return row.cpu_us
     return None
 
 
-def _cells(row: Row, ratio: float | None) -> Cells:
+def _format_row(row: Row, ratio: float | None) -> Cells:
     if row.failure:
         return [row.peer.name, FAILED, *[""] * (len(COLUMNS) - 2)]
     least, most = row.cpu_us_range
     return [
-        row.peer.name if row.keeps_alive else f"{row.peer.name} (no keep-alive)",
+        row.peer.name if row.is_keep_alive else f"{row.peer.name} (no keep-alive)",
         UNKNOWN if ratio is None else f"{ratio:.2f}",
-        f"{digits(row.cpu_us)} ({digits(least)}-{digits(most)})",
+        f"{format_us(row.cpu_us)} ({format_us(least)}-{format_us(most)})",
         f"{row.median(lambda one: one.rate):,.0f}",
         f"{row.median(lambda one: one.p50_ns) / 1e6:.2f}",
         f"{row.median(lambda one: one.p99_ns) / 1e6:.2f}",
@@ -110,16 +113,20 @@ def _cells(row: Row, ratio: float | None) -> Cells:
     ]
 
 
-def digits(number: float) -> str:
-    """Microseconds, with as many places as mean something."""
+def format_us(number: float) -> str:
+    """Format a number of microseconds: with one decimal below 1000, without above."""
     return f"{number:,.1f}" if number < 1000 else f"{number:,.0f}"
 
 
 def _notes(rows: list[Row]) -> Iterator[str]:
+    """Yield notes about bottlenecks, connections without an answer, and failures."""
     measured = [row for row in rows if not row.failure]
-    if eased := [row.peer.name for row in measured if row.limit == "generator"]:
-        yield f"Rate limited by the generator, so there are more requests/s in: {', '.join(eased)}."
-    if waited := [row.peer.name for row in measured if row.limit == "nobody"]:
+    if limited := [row.peer.name for row in measured if row.bottleneck == "generator"]:
+        yield (
+            "The generator used 90 % of its core or more, so these servers can serve more"
+            f" requests/s: {', '.join(limited)}."
+        )
+    if waited := [row.peer.name for row in measured if row.bottleneck == "neither"]:
         yield (
             "Neither server nor generator used 90 % of its core, as one waited for the other or"
             f" others used the machine: {', '.join(waited)}."
@@ -132,25 +139,25 @@ def _notes(rows: list[Row]) -> Iterator[str]:
             )
     for row in rows:
         if row.failure:
-            yield f"{row.peer.name} failed: {_shortened(row.failure)}"
+            yield f"{row.peer.name} failed: {_shorten(row.failure)}"
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 3]}..."
 
 
-def aligned(lines: list[Cells]) -> Iterator[str]:
-    """A Markdown table, the first line its head."""
+def align_table(lines: list[Cells]) -> Iterator[str]:
+    """Yield the lines of a Markdown table; the first of `lines` is its head."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    head, *body = (_padded(line, widths) for line in lines)
-    yield from map(_line, [head, rule, *body])
+    head, *body = (_pad(line, widths) for line in lines)
+    yield from map(_join_cells, [head, rule, *body])
 
 
-def _padded(cells: Cells, widths: list[int]) -> Cells:
+def _pad(cells: Cells, widths: list[int]) -> Cells:
     figures = zip(cells[1:], widths[1:], strict=True)
     return [cells[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in figures)]
 
 
-def _line(cells: Cells) -> str:
+def _join_cells(cells: Cells) -> str:
     return f"| {' | '.join(cells)} |"

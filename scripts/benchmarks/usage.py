@@ -1,4 +1,4 @@
-"""What a process tree has used: CPU time to the nanosecond, and its share of memory."""
+"""Measures a process tree: its CPU time in nanoseconds, and its share of memory in bytes."""
 
 from __future__ import annotations
 
@@ -12,28 +12,31 @@ from pathlib import Path
 PROC = Path("/proc")
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
-# Fields of /proc/<pid>/stat, counted from the one after the command's name.
+# Fields of /proc/<pid>/stat (proc(5)), counted from the one after the command's name.
 PARENT, REAPED_USER, REAPED_SYSTEM = 1, 13, 14
 
 
 def cpu_ns(root: int) -> int:
-    """CPU time of the tree below `root`, of its ended threads and reaped children too."""
+    """Return the CPU time of `root` and its descendants, with ended threads and reaped children.
+
+    The clock of a process counts nanoseconds; only reaped children are counted in ticks of 10 ms.
+    """
     total = 0
-    for pid in children_of(root):
+    for pid in process_tree(root):
         with suppress(OSError):
-            fields = _stat(pid)
+            fields = _read_stat(pid)
             reaped = int(fields[REAPED_USER]) + int(fields[REAPED_SYSTEM])
             total += time.clock_gettime_ns(_cpu_clock(pid)) + reaped * TICK_NS
     return total
 
 
 def pss_bytes(root: int) -> int:
-    """Memory of the tree, every shared page divided among those that share it."""
-    return sum(map(pss_of, children_of(root)))
+    """Return the memory (PSS) of the tree; processes that map a page share its size."""
+    return sum(map(process_pss_bytes, process_tree(root)))
 
 
-def pss_of(pid: int) -> int:
-    """Memory of one process, 0 when it is gone."""
+def process_pss_bytes(pid: int) -> int:
+    """Return the memory (PSS) of one process, 0 when it has exited."""
     with suppress(OSError):
         for line in (PROC / str(pid) / "smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
@@ -42,17 +45,17 @@ def pss_of(pid: int) -> int:
 
 
 def _cpu_clock(pid: int) -> int:
-    """The id of another process's CPU clock, made as clock_getcpuclockid(3) makes it."""
+    """Return the id of another process's CPU clock, computed as clock_getcpuclockid(3) does."""
     return (~pid << 3) | 2
 
 
-def children_of(root: int) -> Iterator[int]:
-    """`root`, and all below it."""
+def process_tree(root: int) -> Iterator[int]:
+    """Yield the pids of `root` and of all its descendants."""
     children = defaultdict(list)
     for entry in PROC.iterdir():
         if entry.name.isdecimal():
             with suppress(OSError):
-                children[int(_stat(int(entry.name))[PARENT])].append(int(entry.name))
+                children[int(_read_stat(int(entry.name))[PARENT])].append(int(entry.name))
     found = [root]
     while found:
         pid = found.pop()
@@ -60,6 +63,6 @@ def children_of(root: int) -> Iterator[int]:
         yield pid
 
 
-def _stat(pid: int) -> list[str]:
-    """The fields that follow the command's name, which itself may hold spaces and brackets."""
+def _read_stat(pid: int) -> list[str]:
+    """Return the fields after the command's name, which itself may contain spaces and brackets."""
     return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()

@@ -1,6 +1,6 @@
-"""The benches run in their quickest forms, with prefork alone, and leave nothing running.
+"""The benchmarks run in their shortest forms, with prefork alone, and leave no process behind.
 
-What they measure is nobody's business here.
+The measured values themselves are not checked.
 """
 
 import json
@@ -15,11 +15,11 @@ import psutil
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
-def bench(name: str, out: Path, *words: str) -> dict[str, Any]:
-    """The figures that it wrote."""
+def bench(name: str, out: Path, *arguments: str) -> dict[str, Any]:
+    """Run a benchmark, check its output and its processes, and return its JSON file."""
     environ = {**os.environ, "PYTHONPATH": str(SCRIPTS), "TMPDIR": str(out)}
     done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--out", str(out), *words],
+        [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--out", str(out), *arguments],
         env=environ,
         capture_output=True,
         text=True,
@@ -40,15 +40,15 @@ def _temporary_of(process: psutil.Process) -> str:
         return ""
 
 
-def test_the_verbs(tmp_path: Path) -> None:
+def test_the_benchmark_of_verbs_runs(tmp_path: Path) -> None:
     found = bench("manage", tmp_path, "--only", "Python")
-    (side,) = found["sides"].values()
-    assert {len(trials) for trials in side["trials"].values()} == {1, 2}
-    assert side["failure"] is None
-    assert side["memory"][0]["manager"] > 0
+    (manager,) = found["sides"].values()
+    assert {len(trials) for trials in manager["trials"].values()} == {1, 2}
+    assert manager["failure"] is None
+    assert manager["memory"][0]["manager"] > 0
 
 
-def test_who_gets_which_connection(tmp_path: Path) -> None:
+def test_the_benchmark_of_fairness_runs(tmp_path: Path) -> None:
     found = bench("fair", tmp_path, "--only", "prefork")
     assert len(found["servers"]) == 6
     for figures in found["servers"].values():

@@ -1,4 +1,4 @@
-"""How hypothesis plays here: few examples, no stop-watch, and nothing remembered on disk."""
+"""The hypothesis profile of the pure tests: few examples, no deadline, no example database."""
 
 from hypothesis import settings
 

@@ -1,4 +1,4 @@
-"""The plan of the house, held by reading the source: imports, purity, sizes, docstrings, names."""
+"""The architecture, checked by reading the source: imports, purity, sizes, docstrings, names."""
 
 import ast
 import graphlib
@@ -21,32 +21,35 @@ LAYERS = (
     {"cli"},
     {"prefork", "__main__", "demo"},
 )
-"""Rooms, low to high; ``prefork`` is the public API in ``__init__.py``."""
+"""Packages and top modules of each layer, from low to high.
+
+``prefork`` is the public API in ``__init__.py``.
+"""
 
 EXCEPTIONS = {
     ("demo", "prefork"): "the bundled apps are apps: they use the public API",
-    ("tls", "unix"): "certificates and secrets are read as settings are, regular_file.py",
+    ("tls", "unix"): "certificates and secrets are read like settings files, by regular_file.py",
 }
-"""Siblings that may import each other, (importer, imported), and why."""
+"""Imports between packages of one layer that are allowed: (importer, imported), and the reason."""
 
 PURE = {"pool", "config", "wire"}
 IMPURE = {"os", "socket", "signal", "time", "logging", "asyncio", "threading"}
 
 LONGEST = 500
-"""Lines in a file; a file that comes near is looked through for a second concept."""
+"""The most lines in a file. A longer one often has two concepts, which belong in two files."""
 
 LONGER = {
     "config/options.py": (850, "declarations, one after another: each option stands here once"),
     "pool/pool.py": (600, "one state machine and the one step that reconciles"),
 }
-"""Files that may be longer: up to where, and why."""
+"""Files that may be longer: the most lines, and the reason."""
 
 NAMES_WITHOUT_MEANING = {"util", "utils", "helper", "helpers", "common", "manager", "misc"}
 
 
 @dataclass(frozen=True)
 class Module:
-    """One source file. ``room``: the package or top module that it belongs to."""
+    """A source file. ``room`` is the package or top module that it belongs to."""
 
     path: Path
     tree: ast.Module
@@ -57,7 +60,7 @@ class Module:
 
     @property
     def dotted(self) -> str:
-        """``prefork.pool.facts``; a package by its own name."""
+        """The name in imports, such as ``prefork.pool.facts``; ``prefork.pool`` for its index."""
         parts = ("prefork", *self.path.relative_to(PACKAGE).with_suffix("").parts)
         return ".".join(parts).removesuffix(".__init__")
 
@@ -67,7 +70,7 @@ class Module:
         return "prefork" if first == "__init__.py" else first.removesuffix(".py")
 
     def imports(self) -> Iterator[tuple[int, str]]:
-        """Line and full name of all that is imported, at the top and inside of functions."""
+        """Yield line and full name of each import, at the top of the file and inside functions."""
         package = ("prefork", *self.path.relative_to(PACKAGE).parts[:-1])
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
@@ -96,14 +99,14 @@ def fail_with(complaints: list[str]) -> None:
 
 
 def test_every_file_belongs_to_a_layer() -> None:
-    fail_with([f"{m.name}: give its room a layer" for m in MODULES if m.room not in LEVEL])
-    assert {module.room for module in MODULES} == set(LEVEL), "a layer without files"
+    fail_with([f"{m.name}: {m.room} has no layer" for m in MODULES if m.room not in LEVEL])
+    assert {module.room for module in MODULES} == set(LEVEL), "a package without files"
 
 
-def test_nothing_imports_upwards() -> None:
+def test_no_file_imports_a_higher_layer() -> None:
     fail_with(
         [
-            f"{module.name}:{line} imports {room}, which is above {module.room}"
+            f"{module.name}:{line} imports {room}, which is in a higher layer than {module.room}"
             for module in MODULES
             for line, room in module.imported_rooms()
             if LEVEL[room] > LEVEL[module.room]
@@ -111,8 +114,8 @@ def test_nothing_imports_upwards() -> None:
     )
 
 
-def test_no_files_import_each_other() -> None:
-    """No cycle of imports at file level; what only a type checker imports counts as well."""
+def test_there_is_no_import_cycle() -> None:
+    """Imports under ``TYPE_CHECKING`` count as well."""
     names = {module.dotted: module for module in MODULES}
     graph = {
         name: {found for _, full in module.imports() if (found := _module_of(full, names)) != name}
@@ -126,25 +129,25 @@ def test_no_files_import_each_other() -> None:
 
 
 def _module_of(name: str, names: Collection[str]) -> str | None:
-    """The file behind ``prefork.pool.facts.Fact`` or ``prefork.pool.facts``."""
+    """Return the module of ``prefork.pool.facts.Fact`` or ``prefork.pool.facts``."""
     if name in names and name != "prefork":
         return name
     above = name.rpartition(".")[0]
     return above if above in names else None
 
 
-def test_siblings_do_not_import_each_other_but_for_the_named_exceptions() -> None:
+def test_packages_of_one_layer_do_not_import_each_other_except_for_the_named_exceptions() -> None:
     found = {
-        (module.room, room): f"{module.name}:{line} imports {room}, its sibling"
+        (module.room, room): f"{module.name}:{line} imports {room}, which is in the same layer"
         for module in MODULES
         for line, room in module.imported_rooms()
         if LEVEL[room] == LEVEL[module.room] and room != module.room
     }
     fail_with([text for pair, text in found.items() if pair not in EXCEPTIONS])
-    assert set(EXCEPTIONS) <= set(found), "an exception that nobody needs any more"
+    assert set(EXCEPTIONS) <= set(found), "an exception that is no longer needed"
 
 
-def test_the_pure_packages_touch_neither_kernel_nor_clock() -> None:
+def test_pure_packages_use_neither_the_kernel_nor_a_clock() -> None:
     fail_with(
         [
             f"{module.name}:{line} imports {name}, but {module.room} is pure"
@@ -156,25 +159,26 @@ def test_the_pure_packages_touch_neither_kernel_nor_clock() -> None:
     )
 
 
-def test_what_few_need_is_imported_late() -> None:
-    """``websockets`` takes longer to import than all the rest of a worker's boot."""
+def test_a_worker_without_websockets_does_not_import_them() -> None:
+    """Importing ``websockets`` takes longer than the whole remaining start of a worker."""
     serving = "import sys, prefork.worker.http_worker; sys.exit('websockets' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", serving], check=False).returncode == 0
 
 
 def imported_of(heavy: set[str], modules: str) -> str:
+    """Import ``modules`` in a new process, and return those of ``heavy`` that it then has."""
     code = f"import sys, {modules}; print({heavy} & {{*sys.modules}} or 'nothing')"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return done.stdout.strip()
 
 
-def test_a_verb_that_asks_a_master_starts_with_little() -> None:
-    """``prefork stop`` is over sooner than any of these is imported."""
+def test_a_verb_that_only_sends_a_request_to_a_master_imports_no_heavy_module() -> None:
+    """``prefork stop`` takes less time than the import of any of these."""
     heavy = {"asyncio", "psutil", "rich", "ssl", "uvloop", "prefork.config.options"}
     assert imported_of(heavy, "prefork.cli.verbs.change, prefork.cli.command") == "nothing"
 
 
-def test_a_master_of_programs_imports_nothing_of_what_serves_apps() -> None:
+def test_a_master_of_programs_imports_no_module_that_serves_apps() -> None:
     heavy = {"asyncio", "httptools", "psutil", "ssl", "toml", "uvloop", "prefork.http.exchange"}
     assert (
         imported_of(heavy, "prefork.cli.verbs.start_command, prefork.cli.serve.run_master")
@@ -185,21 +189,22 @@ def test_a_master_of_programs_imports_nothing_of_what_serves_apps() -> None:
 def test_no_file_is_too_long() -> None:
     lengths = {module.name: len(module.path.read_text().splitlines()) for module in MODULES}
     limits = {name: LONGER.get(name, (LONGEST, ""))[0] for name in lengths}
-    fail_with([f"{f} has {n} lines, {limits[f]} fit" for f, n in lengths.items() if n > limits[f]])
+    too_long = [(name, length) for name, length in lengths.items() if length > limits[name]]
     fail_with(
-        [f"{name} needs no exception any more" for name in LONGER if lengths[name] <= LONGEST]
+        [f"{name} has {length} lines, the limit is {limits[name]}" for name, length in too_long]
     )
+    fail_with([f"{name} needs no exception" for name in LONGER if lengths[name] <= LONGEST])
 
 
 def _undocumented(module: Module) -> Iterator[str]:
-    """Public names at the top of a module, and in its public classes."""
-    todo: list[tuple[str, ast.AST]] = [(module.name, module.tree)]
-    while todo:
-        name, node = todo.pop()
+    """Yield the public functions, classes and methods of a module that have no docstring."""
+    unvisited: list[tuple[str, ast.AST]] = [(module.name, module.tree)]
+    while unvisited:
+        name, node = unvisited.pop()
         if not ast.get_docstring(node):  # type: ignore[arg-type]
             yield name
         if isinstance(node, ast.Module | ast.ClassDef):
-            todo += [
+            unvisited += [
                 (f"{module.name}:{inner.lineno} {inner.name}", inner)
                 for inner in node.body
                 if isinstance(inner, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
@@ -214,7 +219,7 @@ def test_every_module_and_public_name_has_a_docstring() -> None:
 def test_every_module_is_named_for_what_it_does() -> None:
     fail_with(
         [
-            f"{module.name}: {word} says nothing"
+            f"{module.name}: {word} does not say what it does"
             for module in MODULES
             for part in module.path.relative_to(PACKAGE).with_suffix("").parts
             for word in NAMES_WITHOUT_MEANING.intersection(part.split("_"))

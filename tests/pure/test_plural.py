@@ -1,4 +1,4 @@
-"""Numbers together with their noun."""
+"""``pluralize`` writes a number with its noun, and all messages use it."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from prefork.plural import pluralize
 PACKAGE = Path(__file__).parents[2] / "prefork"
 
 FIXED = {"MAX_LINE_SIZE"}
-"""Constants that are never one."""
+"""Constants that are never 1."""
 
 
 @pytest.mark.parametrize(
@@ -20,17 +20,17 @@ def test_only_one_is_singular(number: int, text: str) -> None:
     assert pluralize(number, "worker") == text
 
 
-def test_the_verb_goes_with_the_noun() -> None:
+def test_a_verb_after_the_noun_agrees_with_the_number() -> None:
     assert pluralize(1, "line was lost", "lines were lost") == "1 line was lost"
     assert pluralize(3, "line was lost", "lines were lost") == "3 lines were lost"
 
 
-def test_a_number_may_be_shown_in_another_way() -> None:
+def test_the_caller_may_format_the_number() -> None:
     assert pluralize(12345, "connection", show=lambda n: f"{n:,}") == "12,345 connections"
 
 
-def test_no_text_writes_a_plural_behind_a_number_by_itself() -> None:
-    """A text that does so says ``1 workers`` for one of them."""
+def test_no_message_has_a_fixed_plural_after_a_number() -> None:
+    """Such a message would say ``1 workers``."""
     nouns = "worker|app|line|file|connection|request|death|slot|byte|listener|record"
     plural = re.compile(rf"(\{{([^{{}}]*)\}}|%d) ({nouns})s\b")
     found = [

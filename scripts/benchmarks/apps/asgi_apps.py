@@ -1,6 +1,6 @@
-"""The ASGI applications that every peer serves: the twins of `wsgi_apps`, and a WebSocket echo.
+"""The ASGI applications that every peer serves: those of `wsgi_apps`, and a WebSocket echo.
 
-Each looks for the lifespan itself: a wrapper that did it for all would be one more call a request.
+Each handles the lifespan itself, because a wrapper would cost one more call per request.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ HEADERS_1M = _headers(b"text/plain", len(TEXT_1M))
 
 
 async def hello(scope: Message, receive: Receive, send: Send) -> None:
+    """Answer 13 bytes."""
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
         return
@@ -35,6 +36,7 @@ async def hello(scope: Message, receive: Receive, send: Send) -> None:
 
 
 async def response_10k(scope: Message, receive: Receive, send: Send) -> None:
+    """Answer 10 KB."""
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
         return
@@ -43,6 +45,7 @@ async def response_10k(scope: Message, receive: Receive, send: Send) -> None:
 
 
 async def response_1m(scope: Message, receive: Receive, send: Send) -> None:
+    """Answer 1 MB."""
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
         return
@@ -51,6 +54,7 @@ async def response_1m(scope: Message, receive: Receive, send: Send) -> None:
 
 
 async def json_echo(scope: Message, receive: Receive, send: Send) -> None:
+    """Parse the JSON body and answer with the same objects, serialized again."""
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
         return
@@ -66,6 +70,7 @@ async def json_echo(scope: Message, receive: Receive, send: Send) -> None:
 
 
 async def upload(scope: Message, receive: Receive, send: Send) -> None:
+    """Receive the body, discard it, and answer with its length."""
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
         return
@@ -81,6 +86,7 @@ async def upload(scope: Message, receive: Receive, send: Send) -> None:
 
 
 async def websocket_echo(scope: Message, receive: Receive, send: Send) -> None:
+    """Send each text message back."""
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
         return

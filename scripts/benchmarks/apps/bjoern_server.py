@@ -1,4 +1,7 @@
-"""bjoern has no command of its own. Run as `python bjoern_server.py PORT APP`; SIGTERM ends it."""
+"""Starts bjoern, which has no command of its own.
+
+Run as `python bjoern_server.py PORT APP`; SIGTERM ends it.
+"""
 
 from __future__ import annotations
 

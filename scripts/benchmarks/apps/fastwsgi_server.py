@@ -1,6 +1,6 @@
-"""fastwsgi, with a limit on bodies that lets the largest load through.
+"""Starts fastwsgi with a body limit above the largest upload; its own command has no such option.
 
-Its command has no option for that. Run as `python fastwsgi_server.py PORT APP`; SIGTERM ends it.
+Run as `python fastwsgi_server.py PORT APP`; SIGTERM ends it.
 """
 
 from __future__ import annotations

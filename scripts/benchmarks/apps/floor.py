@@ -1,8 +1,8 @@
-"""The floor of the table: uvloop, httptools and a canned answer, with nothing in between.
+"""A lower bound for servers on uvloop and httptools: it answers every request with the same bytes.
 
-No server on these two libraries can use less CPU per request than this one, as it calls no
-application and builds no response. Run as `python floor.py PORT LOAD`; under `hello-connect` each
-connection ends after its answer. SIGTERM ends it.
+It calls no application and builds no response, so no server on these two libraries can use less CPU
+time per request. Run as `python floor.py PORT LOAD`; under the load `hello-connect` it closes each
+connection after its answer. SIGTERM ends it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ LAST_ANSWER = ANSWER.replace(b"Content-Type", b"Connection: close\r\nContent-Typ
 
 
 class Canned(asyncio.Protocol):
-    """One connection: its bytes go to the parser, whose callbacks end in the canned answer."""
+    """One connection; the parser's callback for a complete request writes the constant answer."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's class does not inherit it
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
@@ -49,7 +49,7 @@ class Canned(asyncio.Protocol):
 
 
 class CannedOnce(Canned):
-    """The same for one request."""
+    """One connection that is closed after its first answer."""
 
     def on_message_complete(self) -> None:
         self._transport.write(LAST_ANSWER)
@@ -57,6 +57,7 @@ class CannedOnce(Canned):
 
 
 async def serve(port: int, protocol: type[Canned]) -> None:
+    """Listen on 127.0.0.1 and serve until the process is terminated."""
     server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", port)
     await server.serve_forever()
 

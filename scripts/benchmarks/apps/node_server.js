@@ -1,4 +1,4 @@
-// Node's own http (and ws for WebSocket) with the applications of wsgi_apps.py.
+// The applications of wsgi_apps.py on Node's http module, and a WebSocket echo on the package ws.
 // Run as `node node_server.js PORT APP [CERT KEY]`; SIGTERM ends it.
 
 "use strict";

@@ -1,6 +1,6 @@
 """The WSGI applications that every peer serves, one for each kind of answer.
 
-Each is as small as the interface allows and knows no paths, so that what is measured is the server.
+Each is as small as the interface allows and ignores the path, so that its own cost is small.
 """
 
 from __future__ import annotations
@@ -30,22 +30,25 @@ HEADERS_1M = _headers("text/plain", len(TEXT_1M))
 
 
 def hello(_environ: Environ, start_response: Start) -> Iterable[bytes]:
+    """Answer 13 bytes."""
     start_response("200 OK", HELLO_HEADERS)
     return [HELLO]
 
 
 def response_10k(_environ: Environ, start_response: Start) -> Iterable[bytes]:
+    """Answer 10 KB."""
     start_response("200 OK", HEADERS_10K)
     return [TEXT_10K]
 
 
 def response_1m(_environ: Environ, start_response: Start) -> Iterable[bytes]:
+    """Answer 1 MB."""
     start_response("200 OK", HEADERS_1M)
     return [TEXT_1M]
 
 
 def json_echo(environ: Environ, start_response: Start) -> Iterable[bytes]:
-    """Reads the body, makes objects of it and writes them anew."""
+    """Parse the JSON body and answer with the same objects, serialized again."""
     received = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
     body = json.dumps(received, separators=(",", ":")).encode()
     start_response("200 OK", _headers("application/json", len(body)))
@@ -53,7 +56,7 @@ def json_echo(environ: Environ, start_response: Start) -> Iterable[bytes]:
 
 
 def upload(environ: Environ, start_response: Start) -> Iterable[bytes]:
-    """Reads the body in pieces, keeps none, and answers with its length."""
+    """Read the body in pieces, discard them, and answer with the length of the body."""
     read = environ["wsgi.input"].read
     missing = length = int(environ["CONTENT_LENGTH"])
     while missing and (piece := read(min(PIECE, missing))):

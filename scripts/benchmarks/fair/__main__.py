@@ -1,4 +1,4 @@
-"""The command: its options, one run, and the report where it was asked for."""
+"""The command `scripts/bench fair`: parses the options, measures, writes the report."""
 
 from __future__ import annotations
 
@@ -17,103 +17,121 @@ from ..options import (
     add_folder,
     add_names,
     add_publish,
-    count,
-    duration,
-    is_named,
-    read,
-    tell,
+    is_selected,
+    parse_count,
+    parse_duration,
+    parse_options,
+    print_progress,
 )
-from .crews import CREWS, Crew, missing
-from .picture import svg
+from .picture import render_svg
 from .results import Run, as_json, from_json
-from .rounds import QUICK, Extent, run
-from .tables import document
+from .rounds import QUICK, RunSize, run_all
+from .servers import SERVERS, ServerCommand, is_missing
+from .tables import render_document
 
 LATEST = Path(__file__).resolve().parents[1]
 
 
-def parser() -> argparse.ArgumentParser:
-    names = "\n".join(f"  {crew.name}" for crew in CREWS)
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; its help lists all servers."""
+    names = "\n".join(f"  {server.name}" for server in SERVERS)
     parser = argparse.ArgumentParser(
         prog="scripts/bench fair",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Measures who gets which connection, and how long requests wait behind\n"
-        "others, with 4, 16 and 64 workers. Prints Markdown on stdout, progress on stderr.",
-        epilog=f"servers:\n{names}\n\nExits with 1 when a server failed at something.",
+        description="Measures how connections are spread over 4, 16 and 64 workers, and how long\n"
+        "requests wait behind others. Prints Markdown on stdout and progress on stderr.",
+        epilog=f"servers:\n{names}\n\nExits with 1 when a server failed under a workload.",
     )
     add = parser.add_argument
-    add("--connections", type=count, default=200, help="one after another (%(default)s)")
-    add("--bursts", type=count, default=20, help="of 8 requests of 0.5 s each (%(default)s)")
-    add("--seconds", type=duration, default=12.0, help="of each mixed load (%(default)g)")
-    add("--quick", action="store_true", help="little of everything, 4 workers only")
+    add(
+        "--connections",
+        type=parse_count,
+        default=200,
+        help="connections that are opened one after another (%(default)s)",
+    )
+    add(
+        "--bursts",
+        type=parse_count,
+        default=20,
+        help="bursts of 8 requests of 0.5 s each (%(default)s)",
+    )
+    add("--seconds", type=parse_duration, default=12.0,
+        help="length of each mixed load (%(default)g)")  # fmt: skip
+    add("--quick", action="store_true", help="a short run with 4 workers only")
     add_names(parser, "--only", "servers", ", in any case")
     add_folder(parser, "fair", "md", "svg", "json")
-    add_publish(parser, "--keep", "keep what DIR has as scripts/benchmarks/fair.*")
+    add_publish(parser, "--keep", "write the results in DIR to scripts/benchmarks/fair.*")
     return parser
 
 
 def main(arguments: list[str]) -> int:
-    wanted = read(parser(), arguments)
-    if wanted.keep:
-        return keep(wanted.out)
-    found = machine.peer_versions(*{crew.package for crew in CREWS if crew.package})
-    crews = [crew for crew in CREWS if is_named(crew.name, wanted.only)]
-    for crew in list(crews):
-        if missing(crew, found):
-            tell(f"without {crew.name}: it is not installed here")
-            crews.remove(crew)
-    extent = QUICK
-    if not wanted.quick:
-        extent = replace(Extent(), connections=wanted.connections, bursts=wanted.bursts,
-                         seconds=wanted.seconds)  # fmt: skip
-    return measure(crews, extent, context(extent, found), wanted.out)
+    """Run the command and return its exit code."""
+    options = parse_options(build_parser(), arguments)
+    if options.keep:
+        return publish(options.out)
+    found = machine.find_peer_versions(*{server.package for server in SERVERS if server.package})
+    servers = [server for server in SERVERS if is_selected(server.name, options.only)]
+    for server in list(servers):
+        if is_missing(server, found):
+            print_progress(f"leaves out {server.name}: it is not installed here")
+            servers.remove(server)
+    size = QUICK
+    if not options.quick:
+        size = replace(RunSize(), connections=options.connections, bursts=options.bursts,
+                         seconds=options.seconds)  # fmt: skip
+    return measure(servers, size, describe_run(size, found), options.out)
 
 
-def measure(crews: list[Crew], extent: Extent, about: list[str], out: Path) -> int:
-    """One run; what there is goes to `out` after every server."""
-    tell(f"about {extent.estimate(len(crews)) / 60:.0f} minutes")
+def measure(servers: list[ServerCommand], size: RunSize, about: list[str], out: Path) -> int:
+    """Measure and return the exit code. The report in `out` is written after every server."""
+    print_progress(f"about {size.estimate_seconds(len(servers)) / 60:.0f} minutes")
     done = Run()
     try:
-        for done in run(crews, extent, machine.cores()):
+        for done in run_all(servers, size, machine.choose_cores()):
             write(out, about, done)
     except KeyboardInterrupt:
-        tell(f"interrupted; nothing is left running; {out} has {len(done.servers)} servers")
+        print_progress(
+            f"interrupted; all servers are stopped; {out} has {len(done.servers)} servers"
+        )
         return EXIT_INTERRUPTED
-    print(document(about, done))
+    print(render_document(about, done))
     return EXIT_FAILED if any(one.failures for one in done.servers.values()) else 0
 
 
-def context(extent: Extent, peers: machine.Versions) -> list[str]:
-    """All that a reader has to know besides the figures."""
-    versions = machine.project_version(*machine.LIBRARIES) | peers | machine.node_version()
+def describe_run(size: RunSize, peers: machine.Versions) -> list[str]:
+    """Return the conditions of the run for the report: date, size, machine, versions."""
+    versions = (
+        machine.find_project_versions(*machine.LIBRARIES) | peers | machine.find_node_versions()
+    )
     versions.pop("ws", None)
     return [
-        f"{datetime.now().astimezone().isoformat(' ', 'minutes')}, {extent.bursts} bursts,"
-        f" {extent.seconds:g} s of each mixed load",
-        ", ".join(f"{name} {value}" for name, value in machine.facts().items()),
+        f"{datetime.now().astimezone().isoformat(' ', 'minutes')}, {size.bursts} bursts,"
+        f" {size.seconds:g} s of each mixed load",
+        ", ".join(f"{name} {value}" for name, value in machine.describe_machine().items()),
         ", ".join(f"{name} {version}" for name, version in versions.items()),
     ]
 
 
 def write(folder: Path, about: list[str], done: Run, name: str = "fair") -> None:
+    """Write the files of a run into `folder`, which is created when it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {"about": about} | as_json(done)
     (folder / f"{name}.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    (folder / f"{name}.md").write_text(document(about, done))
-    (folder / f"{name}.svg").write_text(svg(about[0], done))
+    (folder / f"{name}.md").write_text(render_document(about, done))
+    (folder / f"{name}.svg").write_text(render_svg(about[0], done))
 
 
-def keep(folder: Path) -> int:
-    """Brings the figures in `folder` into the project, beside the bench."""
+def publish(folder: Path) -> int:
+    """Write the results in `folder` to `fair.md` and `fair.svg`; return the exit code."""
     try:
         found = json.loads((folder / "fair.json").read_text())
     except FileNotFoundError:
-        tell(f"no fair.json in {folder}; run scripts/bench fair first")
+        print_progress(f"no fair.json in {folder}; run scripts/bench fair first")
         return EXIT_FAILED
     about, done = found.pop("about"), from_json(found)
-    (LATEST / "fair.md").write_text(document(about, done))
-    (LATEST / "fair.svg").write_text(svg(about[0], done))
-    tell("wrote scripts/benchmarks/fair.md and fair.svg")
+    (LATEST / "fair.md").write_text(render_document(about, done))
+    (LATEST / "fair.svg").write_text(render_svg(about[0], done))
+    print_progress("wrote scripts/benchmarks/fair.md and fair.svg")
     return 0
 
 

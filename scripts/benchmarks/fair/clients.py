@@ -1,4 +1,4 @@
-"""The client's side: requests for a worker's sleep, on raw epoll, each answered by a pid."""
+"""Clients on raw epoll: a request says how long the worker sleeps, the answer is its pid."""
 
 from __future__ import annotations
 
@@ -8,56 +8,61 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 WAKE_SECONDS = 0.05
 
 
 class ClientError(Exception):
-    """An answer is none, or does not come."""
+    """An answer is malformed or missing."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Which worker gave it, and when the request was sent and answered, in seconds."""
+    """An answer: the pid of its worker, and when the request was sent and answered, in seconds."""
 
     worker: int
-    sent: float
-    answered: float
+    sent_at: float
+    answered_at: float
 
     @property
     def latency(self) -> float:
-        return self.answered - self.sent
+        """Seconds from the request to the answer."""
+        return self.answered_at - self.sent_at
 
 
 class Client:
-    """One request at a time, on one connection until the server closes it; `keep_alive` False: on
-    a new one each."""
+    """A client that sends one request at a time.
+
+    It keeps its connection until the server closes it. With `keep_alive` False it opens a new
+    connection for each request.
+    """
 
     def __init__(self, port: int, keep_alive: bool = True) -> None:
         self._port = port
         self._keep_alive = keep_alive
         self._request = b""
         self._received = b""
-        self._fresh = True
-        self.sent = 0.0
+        self._is_fresh = True
+        self.sent_at = 0.0
         self.socket: socket.socket | None = None
 
     def connect(self) -> None:
-        """Have a connection; `send` would open it otherwise."""
+        """Open a connection unless there is one; without this call `send` opens it."""
         if self.socket is None:
-            self.socket = socket.create_connection(("127.0.0.1", self._port), PATIENCE_SECONDS)
-            self._fresh = True
+            self.socket = socket.create_connection(("127.0.0.1", self._port), TIMEOUT_SECONDS)
+            self._is_fresh = True
 
     def close(self) -> None:
+        """Close the connection, if there is one."""
         if self.socket is not None:
             self.socket.close()
             self.socket = None
 
     def send(self, ms: float) -> None:
-        """The next request; the worker sleeps for so many milliseconds."""
-        fate = b"" if self._keep_alive else b"Connection: close\r\n"
-        self._request = b"GET /%d HTTP/1.1\r\nHost: 127.0.0.1\r\n%b\r\n" % (ms, fate)
-        self.sent = time.perf_counter()
+        """Send a request for which the worker sleeps `ms` milliseconds."""
+        field = b"" if self._keep_alive else b"Connection: close\r\n"
+        self._request = b"GET /%d HTTP/1.1\r\nHost: 127.0.0.1\r\n%b\r\n" % (ms, field)
+        self.sent_at = time.perf_counter()
         self._send()
 
     def _send(self) -> None:
@@ -67,17 +72,24 @@ class Client:
         try:
             self.socket.sendall(self._request)
         except (BrokenPipeError, ConnectionResetError):
-            self._again()
+            self._retry()
 
-    def _again(self) -> None:
-        """A server may close an idle connection just as we send; but no new one."""
-        if self._fresh:
+    def _retry(self) -> None:
+        """Send the request on a new connection (RFC 9110, section 9.2.2).
+
+        A server may close an idle connection at any time. A new connection it must answer, so a
+        second close raises ClientError.
+        """
+        if self._is_fresh:
             raise ClientError("the server closed a new connection without an answer")
         self.close()
         self._send()
 
     def receive(self) -> Answer | None:
-        """To be called when there is something to read; None: there is more to come."""
+        """Read from the connection once it is readable; return the answer, None while incomplete.
+
+        Raises ClientError.
+        """
         assert self.socket is not None
         try:
             data = self.socket.recv(65536)
@@ -86,19 +98,20 @@ class Client:
         self._received += data
         head, end, body = self._received.partition(b"\r\n\r\n")
         if not data and not end:
-            self._again()
+            self._retry()
             return None
-        wanted = _length(head) if end else None
+        wanted = _content_length(head) if end else None
         if not end or (data and (wanted is None or len(body) < wanted)):
             return None
-        answer = Answer(_pid(head, body), self.sent, time.perf_counter())
-        self._fresh = False
+        answer = Answer(_parse_pid(head, body), self.sent_at, time.perf_counter())
+        self._is_fresh = False
         if not self._keep_alive or not data or b"connection: close" in head.lower():
             self.close()
         return answer
 
 
-def _length(head: bytes) -> int | None:
+def _content_length(head: bytes) -> int | None:
+    """Return the value of Content-Length in `head`, None without one."""
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length":
@@ -108,14 +121,15 @@ def _length(head: bytes) -> int | None:
     return None
 
 
-def _pid(head: bytes, body: bytes) -> int:
+def _parse_pid(head: bytes, body: bytes) -> int:
+    """Return the pid in `body`. Raises ClientError for another status or a body of another kind."""
     if b" 200 " not in head.split(b"\r\n", 1)[0] or not body.isdigit():
         raise ClientError(f"answered {head[:40]!r} {body[:40]!r}")
     return int(body)
 
 
-def ask(port: int, ms: float) -> Answer:
-    """One request on a connection of its own."""
+def request_once(port: int, ms: float) -> Answer:
+    """Send one request on a new connection and return the answer."""
     client = Client(port, keep_alive=False)
     try:
         client.send(ms)
@@ -126,13 +140,16 @@ def ask(port: int, ms: float) -> Answer:
         client.close()
 
 
-def answers(clients: list[Client], until: float) -> Iterator[tuple[Client, Answer]]:
-    """Who is answered, as it happens, up to a point in time. Whoever wants more sends anew."""
+def receive_answers(clients: list[Client], until: float) -> Iterator[tuple[Client, Answer]]:
+    """Yield each answer with its client as it arrives, until `time.perf_counter()` is `until`.
+
+    The caller may send the next request of a client while it handles the client's answer.
+    """
     watched: dict[int, tuple[Client, socket.socket]] = {}
     with select.epoll() as poll:
 
         def watch(client: Client) -> None:
-            """Its connection may be another one now; epoll forgets one that was closed."""
+            """Register the client's connection if it is new; closing unregisters an old one."""
             if client.socket is not None:
                 fd = client.socket.fileno()
                 if watched.get(fd) != (client, client.socket):

@@ -1,25 +1,29 @@
-"""The figures of a run, by server, and their way into a file and back."""
+"""The results of a run, by server, and their JSON."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .crews import CREWS
-from .trials import Burst, Mixed
+from .servers import SERVERS
+from .workloads import Burst, Mixed
 
 
 @dataclass(frozen=True)
-class Accepting:
-    """A way to accept: connections per second, and CPU time for each."""
+class AcceptRate:
+    """The result for one accept option: connections per second, and CPU microseconds for each."""
 
     rate: float
     cpu_us: float
 
 
 @dataclass
-class Figures:
-    """`mixed` by the number of workers; `failures` by what failed."""
+class ServerFigures:
+    """The results of one server. The names are keys of `fair.json`.
+
+    `sequential` has the connections of each worker. `mixed` is keyed by the number of workers,
+    `failures` by the workload that failed.
+    """
 
     sequential: list[int] = field(default_factory=list)
     bursts: list[Burst] = field(default_factory=list)
@@ -29,27 +33,35 @@ class Figures:
 
 @dataclass
 class Run:
-    """`servers` by name, `ideal` by the number of workers, `accepting` by its setting."""
+    """The results of a run. The names are keys of `fair.json`.
 
-    servers: dict[str, Figures] = field(default_factory=dict)
+    `servers` is keyed by name, `ideal` by the number of workers, `accepting` by the accept option.
+    """
+
+    servers: dict[str, ServerFigures] = field(default_factory=dict)
     ideal: dict[int, Mixed] = field(default_factory=dict)
-    accepting: dict[str, Accepting] = field(default_factory=dict)
+    accepting: dict[str, AcceptRate] = field(default_factory=dict)
 
-    def measured(self) -> list[tuple[str, Figures]]:
-        """In the order of declaration."""
-        return [(crew.name, self.servers[crew.name]) for crew in CREWS if crew.name in self.servers]
+    def measured(self) -> list[tuple[str, ServerFigures]]:
+        """Return names and results of the measured servers, in the order of their declaration."""
+        return [
+            (server.name, self.servers[server.name])
+            for server in SERVERS
+            if server.name in self.servers
+        ]
 
 
 def as_json(run: Run) -> dict[str, Any]:
+    """Return the run for `fair.json`."""
     return asdict(run)
 
 
 def from_json(found: dict[str, Any]) -> Run:
-    """What `as_json` wrote, without servers that are no more."""
-    known = {crew.name for crew in CREWS}
+    """Return the run that `as_json` wrote, without servers that no longer exist."""
+    known = {server.name for server in SERVERS}
     return Run(
         {
-            name: Figures(
+            name: ServerFigures(
                 figures["sequential"],
                 [Burst(**one) for one in figures["bursts"]],
                 _by_workers(figures["mixed"]),
@@ -59,7 +71,7 @@ def from_json(found: dict[str, Any]) -> Run:
             if name in known
         },
         _by_workers(found["ideal"]),
-        {name: Accepting(**one) for name, one in found["accepting"].items()},
+        {name: AcceptRate(**one) for name, one in found["accepting"].items()},
     )
 
 

@@ -1,4 +1,4 @@
-"""The order of it all: each server in turn does everything, with each number of workers."""
+"""Measures one server after another: all workloads, each with its number of workers."""
 
 from __future__ import annotations
 
@@ -12,111 +12,139 @@ from statistics import median
 from ..client import ClientError as GeneratorError
 from ..client import Job, measure
 from ..machine import Cores
-from ..options import tell
-from ..peers import APPS, PROJECT
-from ..server import Running, ServerError, free_port
+from ..options import print_progress
+from ..peers import APPS, PROJECT_BIN
+from ..server import RunningCommand, ServerError, find_free_port
 from .clients import ClientError
-from .crews import Crew, serving, settle
-from .results import Accepting, Figures, Run
-from .trials import LEVELS, Level, burst, ideal, mixed, sequential
+from .results import AcceptRate, Run, ServerFigures
+from .servers import ServerCommand, run_server, wait_until_idle
+from .workloads import (
+    MIXED_LOADS,
+    MixedLoad,
+    ideal_mixed,
+    measure_burst,
+    measure_mixed,
+    measure_sequential,
+)
 
 WORKERS = 4
-WAYS = ("--accept fair", "--accept any")
+ACCEPT_OPTIONS = ("--accept fair", "--accept any")
 TURNS = 6
 
 
 @dataclass(frozen=True)
-class Extent:
-    """How much of it: connections, bursts, seconds of each mixed load, and which of those."""
+class RunSize:
+    """The size of a run: sequential connections, bursts, and the mixed loads with their seconds."""
 
     connections: int = 200
     bursts: int = 20
     seconds: float = 12.0
-    levels: tuple[Level, ...] = LEVELS
+    loads: tuple[MixedLoad, ...] = MIXED_LOADS
 
-    def estimate(self, crews: int) -> float:
-        """About how many seconds it takes."""
-        mixed = sum(self.seconds + level.scale + 6 for level in self.levels)
-        return crews * (5 + self.bursts * 1.6 + mixed)
-
-
-QUICK = Extent(connections=20, bursts=1, seconds=1.0, levels=LEVELS[:1])
+    def estimate_seconds(self, servers: int) -> float:
+        """Return about how many seconds a run over so many servers takes."""
+        mixed = sum(self.seconds + load.scale + 6 for load in self.loads)
+        return servers * (5 + self.bursts * 1.6 + mixed)
 
 
-def run(crews: list[Crew], extent: Extent, cores: Cores) -> Iterator[Run]:
-    """All figures so far, after each server."""
-    found = Run(ideal={level.workers: ideal(level) for level in extent.levels})
-    for crew in crews:
-        found.servers[crew.name] = figures = Figures()
-        _few(crew, extent, figures)
-        for level in extent.levels:
-            _mixed(crew, level, extent.seconds, figures)
+QUICK = RunSize(connections=20, bursts=1, seconds=1.0, loads=MIXED_LOADS[:1])
+
+
+def run_all(servers: list[ServerCommand], size: RunSize, cores: Cores) -> Iterator[Run]:
+    """Measure all servers; yield the results so far after each one.
+
+    A failure of a server is kept in its results.
+    """
+    found = Run(ideal={load.workers: ideal_mixed(load) for load in size.loads})
+    for server in servers:
+        found.servers[server.name] = figures = ServerFigures()
+        _measure_connections(server, size, figures)
+        for load in size.loads:
+            _measure_mixed_load(server, load, size.seconds, figures)
         yield found
-    if any(crew.is_ours for crew in crews):
-        _accepting(extent.seconds, cores, found)
+    if any(server.is_prefork for server in servers):
+        _measure_accept_rates(size.seconds, cores, found)
         yield found
 
 
-def _few(crew: Crew, extent: Extent, figures: Figures) -> None:
-    """One after another, then bursts."""
+def _measure_connections(server: ServerCommand, size: RunSize, figures: ServerFigures) -> None:
+    """Measure sequential connections, then bursts."""
 
-    def ask(port: int) -> None:
-        figures.sequential = sequential(port, WORKERS, extent.connections)
-        tell(f"{crew.name:<20} one after another  {figures.sequential}")
-        for _ in range(extent.bursts):
-            time.sleep(0.05)  # whoever was busy is idle again
-            figures.bursts.append(burst(port))
-        tell(f"{crew.name:<20} bursts  {[round(one.seconds, 2) for one in figures.bursts]}")
-
-    _guarded(crew, WORKERS, "connections", figures, ask)
-
-
-def _mixed(crew: Crew, level: Level, seconds: float, figures: Figures) -> None:
-    def ask(port: int) -> None:
-        figures.mixed[level.workers] = done = mixed(port, level, seconds)
-        tell(
-            f"{crew.name:<20} {level.workers} workers{done.rate:8.0f}/s, p50{done.p50:6.0f} ms,"
-            f" p99{done.p99:6.0f} ms, shares {done.least:.2f}-{done.most:.2f}"
+    def measure_server(port: int) -> None:
+        figures.sequential = measure_sequential(port, WORKERS, size.connections)
+        print_progress(f"{server.name:<20} one after another  {figures.sequential}")
+        for _ in range(size.bursts):
+            time.sleep(0.05)  # until all workers are idle again
+            figures.bursts.append(measure_burst(port))
+        print_progress(
+            f"{server.name:<20} bursts  {[round(one.seconds, 2) for one in figures.bursts]}"
         )
 
-    _guarded(crew, level.workers, f"{level.workers} workers", figures, ask)
+    _with_server(server, WORKERS, "connections", figures, measure_server)
 
 
-def _guarded(
-    crew: Crew, workers: int, what: str, figures: Figures, ask: Callable[[int], None]
+def _measure_mixed_load(
+    server: ServerCommand, load: MixedLoad, seconds: float, figures: ServerFigures
 ) -> None:
+    """Measure one mixed load."""
+
+    def measure_server(port: int) -> None:
+        figures.mixed[load.workers] = one = measure_mixed(port, load, seconds)
+        print_progress(
+            f"{server.name:<20} {load.workers} workers{one.rate:8.0f}/s, p50{one.p50:6.0f} ms,"
+            f" p99{one.p99:6.0f} ms, shares {one.least:.2f}-{one.most:.2f}"
+        )
+
+    _with_server(server, load.workers, f"{load.workers} workers", figures, measure_server)
+
+
+def _with_server(
+    server: ServerCommand,
+    workers: int,
+    title: str,
+    figures: ServerFigures,
+    measure_server: Callable[[int], None],
+) -> None:
+    """Call `measure_server` with the port of the running server; keep a failure under `title`."""
     try:
-        with serving(crew, workers) as port:
-            ask(port)
+        with run_server(server, workers) as port:
+            measure_server(port)
     except ServerError as error:
-        figures.failures[what] = str(error)
-        tell(f"{crew.name:<20} failed: {error}")
+        figures.failures[title] = str(error)
+        print_progress(f"{server.name:<20} failed: {error}")
 
 
-def _accepting(seconds: float, cores: Cores, run: Run) -> None:
-    """Both ways by turns, so that whatever else the machine does is the same for both."""
+def _measure_accept_rates(seconds: float, cores: Cores, run: Run) -> None:
+    """Measure accepted connections per second with each accept option, by turns.
+
+    Turns spread a noisy minute of the machine over both options.
+    """
     try:
         with ExitStack() as servers:
-            jobs = {way: servers.enter_context(_ready(way, cores, seconds / TURNS)) for way in WAYS}
-            done = {way: [measure(job)] for way, job in jobs.items()}
+            jobs = {
+                option: servers.enter_context(_run_accepting_server(option, cores, seconds / TURNS))
+                for option in ACCEPT_OPTIONS
+            }
+            done = {option: [measure(job)] for option, job in jobs.items()}
             for _ in range(TURNS - 1):
-                for way, job in jobs.items():
-                    done[way].append(measure(job))
+                for option, job in jobs.items():
+                    done[option].append(measure(job))
     except (ServerError, GeneratorError, ClientError) as error:
-        tell(f"connections per second: failed: {error}")
+        print_progress(f"connections per second: failed: {error}")
         return
-    for way, all_of_it in done.items():
-        run.accepting[way] = one = Accepting(
-            median(each.rate for each in all_of_it), median(each.cpu_us for each in all_of_it)
+    for option, measurements in done.items():
+        run.accepting[option] = one = AcceptRate(
+            median(each.rate for each in measurements), median(each.cpu_us for each in measurements)
         )
-        tell(f"{way}: {one.rate:,.0f} connections/s, {one.cpu_us:.1f} µs")
+        print_progress(f"{option}: {one.rate:,.0f} connections/s, {one.cpu_us:.1f} µs")
 
 
 @contextmanager
-def _ready(way: str, cores: Cores, seconds: float) -> Iterator[Job]:
-    port = free_port()
-    words = f"-m prefork -w {WORKERS} -b 127.0.0.1:{port} --log-level warning {way}"
-    command = [str(PROJECT / "python"), *words.split(), "wsgi_apps:hello"]
-    with Running(lambda _folder: command, Path(APPS)) as running:
-        settle(running, time.monotonic() + 10)
+def _run_accepting_server(option: str, cores: Cores, seconds: float) -> Iterator[Job]:
+    """Run prefork with an accept option, and yield a job that opens a connection per request."""
+    port = find_free_port()
+    arguments = f"-m prefork -w {WORKERS} -b 127.0.0.1:{port} --log-level warning {option}"
+    command = [str(PROJECT_BIN / "python"), *arguments.split(), "wsgi_apps:hello"]
+    with RunningCommand(lambda _folder: command, Path(APPS)) as running:
+        wait_until_idle(running, time.monotonic() + 10)
         yield Job("hello-connect", port, running.pid, cores.generator, 32, 0.3, seconds)

@@ -1,66 +1,71 @@
-"""The figures in Markdown."""
+"""Renders the results in Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from statistics import median
 
-from ..table import aligned
+from ..table import align_table
 from .ideal import LONG, LONG_IN_A_HUNDRED, SHORT
-from .results import Figures, Run
+from .results import Run, ServerFigures
 from .rounds import WORKERS
-from .trials import BURST, BURST_MS, LEVELS, Mixed, ideal_burst
+from .workloads import BURST_CLIENTS, BURST_MS, MIXED_LOADS, Mixed, ideal_burst
 
 IDEAL, NONE = "*ideal: a single queue*", "-"
 
-EXPLAINED = f"""\
-Every worker does one thing at a time: a request blocks its worker while it sleeps, so whoever
-stands behind it waits, although others may be idle. *any* is prefork with `--accept any`, its fair
-accept off; *rebalance* is prefork with `--rebalance`.
+EXPLANATION = f"""\
+Every worker handles one request at a time: a request blocks its worker while it sleeps, so other
+requests of the same worker wait, even while other workers are idle. *any* is prefork with
+`--accept any`, which switches fair accept off; *rebalance* is prefork with `--rebalance`.
 
-- *One after another*: connections, each closed before the next; how many each of {WORKERS} workers
-  got.
-- *Bursts*: {BURST} requests at once on new connections, {BURST_MS / 1000:g} s each, over {WORKERS}
-  workers: how long until all are answered, and the most that one worker got.
-- *Mixed*: clients that keep their connections and ask again at once; {100 - LONG_IN_A_HUNDRED} %
-  of the requests take {SHORT * 1000:g} ms, {LONG_IN_A_HUNDRED} % {LONG * 1000:g} ms. The ideal is
-  the same load on a single queue, simulated. Shares are the answers of the idlest and the busiest
-  worker, where 1.00 is an even share; connections those that the emptiest and the fullest one
-  holds at the end. Who closes after each answer (uWSGI, gunicorn sync, main plain) is asked by a
-  new connection each time, and so comes nearest to a single queue."""
-
-
-def document(about: list[str], run: Run) -> str:
-    """The whole report."""
-    return "\n".join(["# Who gets which connection", "", *sections(about, run)])
+- *One after another*: each connection is closed before the next one is opened. The table has the
+  connections that each of {WORKERS} workers got.
+- *Bursts*: {BURST_CLIENTS} requests at once on new connections, {BURST_MS / 1000:g} s each, over
+  {WORKERS} workers. The table has the seconds until all were answered, and the most requests that
+  one worker got.
+- *Mixed*: clients that keep their connections and send the next request at once;
+  {100 - LONG_IN_A_HUNDRED} % of the requests take {SHORT * 1000:g} ms, {LONG_IN_A_HUNDRED} %
+  {LONG * 1000:g} ms. The ideal is the same load on a simulated single queue. Shares are the answers
+  of the least and the most busy worker, where 1.00 is an even share. Connections are those of the
+  workers with the fewest and the most of them at the end. Servers that close the connection after
+  each answer (uWSGI, gunicorn sync, main plain) get a new connection for each request, and so come
+  nearest to a single queue."""
 
 
-def sections(about: list[str], run: Run) -> Iterator[str]:
-    yield from (*(f"- {line}" for line in about), "", EXPLAINED, "")
-    yield from ("## One after another, and bursts", "", *aligned(_connections(run)), "")
-    for level in LEVELS:
+def render_document(about: list[str], run: Run) -> str:
+    """Return the whole report; `about` has its lines about the conditions of the run."""
+    return "\n".join(
+        ["# How connections are spread over workers", "", *render_sections(about, run)]
+    )
+
+
+def render_sections(about: list[str], run: Run) -> Iterator[str]:
+    """Yield the lines of the report below its title."""
+    yield from (*(f"- {line}" for line in about), "", EXPLANATION, "")
+    yield from ("## One after another, and bursts", "", *align_table(_connections_table(run)), "")
+    for level in MIXED_LOADS:
         if level.workers in run.ideal:
             times = "" if level.scale == 1 else f", all times {level.scale:g}-fold"
             yield f"## Mixed: {level.clients} clients, {level.workers} workers{times}"
-            yield from ("", *aligned(_mixed(run, level.workers)), "")
+            yield from ("", *align_table(_mixed_table(run, level.workers)), "")
     if run.accepting:
         yield from ("## Connections per second of prefork, 4 workers", "")
-        yield from (*aligned(_accepting(run)), "")
+        yield from (*align_table(_accept_rate_table(run)), "")
     for name, figures in run.measured():
         for what, why in figures.failures.items():
             yield from (f"{name} failed ({what}): {why}", "")
 
 
-def _connections(run: Run) -> list[list[str]]:
+def _connections_table(run: Run) -> list[list[str]]:
     best = ideal_burst(WORKERS)
     asked = next((sum(one.sequential) for _, one in run.measured() if one.sequential), 0)
     even = "/".join([str(asked // WORKERS)] * WORKERS)
     head = ["server", "one after another", "burst s", "worst s", "most on a worker", "worst"]
     lines = [[IDEAL, even, *[f"{best.seconds:.2f}"] * 2, *[str(best.most)] * 2]]
-    return [head, *lines, *([name, *_of_server(one)] for name, one in run.measured())]
+    return [head, *lines, *([name, *_format_connections(one)] for name, one in run.measured())]
 
 
-def _of_server(figures: Figures) -> list[str]:
+def _format_connections(figures: ServerFigures) -> list[str]:
     counts = "/".join(map(str, figures.sequential)) or NONE
     if not figures.bursts:
         return [counts, *[NONE] * 4]
@@ -70,7 +75,7 @@ def _of_server(figures: Figures) -> list[str]:
             f"{median(most):g}", str(max(most))]  # fmt: skip
 
 
-def _mixed(run: Run, workers: int) -> list[list[str]]:
+def _mixed_table(run: Run, workers: int) -> list[list[str]]:
     head = [
         "server",
         "requests/s",
@@ -83,16 +88,16 @@ def _mixed(run: Run, workers: int) -> list[list[str]]:
     ]
     found = [(IDEAL, run.ideal[workers])]
     found += [(name, one.mixed[workers]) for name, one in run.measured() if workers in one.mixed]
-    return [head, *([name, *_of_mixed(one)] for name, one in found)]
+    return [head, *([name, *_format_mixed(one)] for name, one in found)]
 
 
-def _of_mixed(one: Mixed) -> list[str]:
+def _format_mixed(one: Mixed) -> list[str]:
     latencies = [f"{figure:.0f}" for figure in (one.rate, one.p50, one.p99, one.p999)]
     held = f"{one.fewest}-{one.fullest}"
     return [*latencies, f"{one.least:.2f}-{one.most:.2f}", held, str(one.starved or NONE)]
 
 
-def _accepting(run: Run) -> list[list[str]]:
+def _accept_rate_table(run: Run) -> list[list[str]]:
     head = ["accepting", "connections/s", "CPU µs/connection"]
     return [head, *([name, f"{one.rate:,.0f}", f"{one.cpu_us:.1f}"]
                     for name, one in run.accepting.items())]  # fmt: skip

@@ -1,6 +1,15 @@
-"""`scripts/bench manage`: the verbs of a process manager, prefork beside PM2.
+"""`scripts/bench manage`: measures the verbs of a process manager, prefork beside PM2.
 
-- `sides`: who is measured, and the words of each verb. `apps/`: what is managed.
-- `trial`: one verb, from its start until its goal is reached; what the processes used.
-- `rounds`: the order of it all. `results`: figures, medians, tables. `__main__`: the command.
+    managers.py    the managers that are compared, and the arguments of each verb
+    apps/          the apps that they run
+    trial.py       runs one verb until its goal is reached, and measures time, CPU and memory
+    rounds.py      the order of the measurements
+    results.py     medians, tables and JSON
+    __main__.py    the command
+
+Design
+------
+- **The benchmark observes the workers itself:** each worker writes a line to a file when it accepts
+  connections. Managers define a ready worker differently, and PM2's verbs may return before the
+  workers are ready.
 """

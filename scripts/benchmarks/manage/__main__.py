@@ -1,4 +1,4 @@
-"""The command: its options, one run, and the report where it was asked for."""
+"""The command `scripts/bench manage`: parses the options, measures, writes the report."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ..options import (
     add_names,
     add_publish,
     add_rounds,
-    is_named,
-    read,
-    tell,
+    is_selected,
+    parse_options,
+    print_progress,
 )
 from ..peers import ROOT
-from ..report import NoResultsError, between
-from .results import Run, as_json, from_json, tables
-from .rounds import run
-from .sides import PM2, SIDES, THEIRS, Side
+from ..report import NoResultsError, replace_between
+from .managers import MANAGERS, PM2, PM2_PACKAGE, Manager
+from .results import Run, as_json, from_json, render_tables
+from .rounds import run_rounds
 from .trial import adopt_orphans
 
 START, END = "<!-- manage -->\n", "<!-- /manage -->\n"
 
-EXPLAINED = """\
+EXPLANATION = """\
 The same Node app on one port, four workers in cluster mode: `prefork -- node server.js` beside
 PM2, both with their defaults; the last columns are prefork with a small WSGI app. A verb is
 measured until it has returned and its goal is reached: every worker accepts, the old ones are
@@ -38,93 +38,98 @@ gone. CPU is that of the command, the manager and all workers. The ratio is PM2'
 prefork's. All are medians over the rounds."""
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="scripts/bench manage",
-        description="Measures the verbs of a process manager, prefork beside PM2 (installed into"
-        " .venv-bench, with a home of its own). Prints Markdown on stdout, progress on stderr.",
+        description="Measures the verbs of a process manager, prefork beside PM2. PM2 is installed"
+        " into .venv-bench and gets a temporary home. Prints Markdown on stdout and progress on"
+        " stderr.",
     )
-    names = ", ".join(side.name for side in SIDES)
-    add_rounds(parser, "sides and verbs")
-    parser.add_argument("--quick", action="store_true", help="one round, to see that it works")
-    add_names(parser, "--only", "those", f": {names}")
+    names = "; ".join(manager.name for manager in MANAGERS)
+    add_rounds(parser, "managers and verbs")
+    parser.add_argument("--quick", action="store_true", help="measure a single round")
+    add_names(parser, "--only", "managers", f" (they are {names})")
     add_folder(parser, "manage", "md", "json")
-    add_publish(parser, "--readme", "bring what DIR has into README.md")
+    add_publish(parser, "--readme", "write the results in DIR into README.md")
     return parser
 
 
 def main(arguments: list[str]) -> int:
-    wanted = read(parser(), arguments)
-    if wanted.readme:
-        return publish(wanted.out)
-    sides = [side for side in SIDES if is_named(side.name, wanted.only)]
-    if not (PM2 / "package.json").exists() and THEIRS in sides:
-        tell("without PM2: it is not installed here")
-        sides.remove(THEIRS)
-    return measure(sides, 1 if wanted.quick else wanted.rounds, wanted.out)
+    """Run the command and return its exit code."""
+    options = parse_options(build_parser(), arguments)
+    if options.readme:
+        return publish(options.out)
+    managers = [manager for manager in MANAGERS if is_selected(manager.name, options.only)]
+    if not (PM2_PACKAGE / "package.json").exists() and PM2 in managers:
+        print_progress("leaves out PM2: it is not installed here")
+        managers.remove(PM2)
+    return measure(managers, 1 if options.quick else options.rounds, options.out)
 
 
-def measure(sides: list[Side], rounds: int, out: Path) -> int:
-    """One run; what there is goes to `out` after every round."""
+def measure(managers: list[Manager], rounds: int, out: Path) -> int:
+    """Measure and return the exit code. The report in `out` is written after every round."""
     adopt_orphans()
-    about, done = context(), 0
+    about, done = describe_run(), 0
     figures: Run = {}
     try:
-        for done, figures in enumerate(run(sides, rounds), 1):
+        for done, figures in enumerate(run_rounds(managers, rounds), 1):
             write(out, about | {"rounds": done}, figures)
     except KeyboardInterrupt:
-        tell(f"interrupted; nothing is left running; {out} has the {done} whole rounds")
+        print_progress(f"interrupted; all managers are stopped; {out} has {done} complete rounds")
         return EXIT_INTERRUPTED
-    print(document(about | {"rounds": done}, figures))
+    print(render_document(about | {"rounds": done}, figures))
     return EXIT_FAILED if any(one.failure for one in figures.values()) else 0
 
 
-def context() -> dict[str, Any]:
-    """All that a reader has to know besides the figures."""
-    versions = machine.project_version() | machine.node_version()
+def describe_run() -> dict[str, Any]:
+    """Return the conditions of the run for the report: date, machine, versions."""
+    versions = machine.find_project_versions() | machine.find_node_versions()
     versions.pop("ws", None)
-    if (PM2 / "package.json").exists():
-        versions["PM2"] = json.loads((PM2 / "package.json").read_text())["version"]
+    if (PM2_PACKAGE / "package.json").exists():
+        versions["PM2"] = json.loads((PM2_PACKAGE / "package.json").read_text())["version"]
     return {
         "date": datetime.now().astimezone().isoformat(" ", "minutes"),
-        "machine": machine.facts(),
+        "machine": machine.describe_machine(),
         "versions": versions,
     }
 
 
 def write(folder: Path, about: dict[str, Any], figures: Run) -> None:
+    """Write the files of a run into `folder`, which is created when it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     found = about | {"sides": as_json(figures)}
     (folder / "manage.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    (folder / "manage.md").write_text(document(about, figures))
+    (folder / "manage.md").write_text(render_document(about, figures))
 
 
-def document(about: dict[str, Any], figures: Run) -> str:
-    """The whole report."""
-    return "\n".join(["# prefork and PM2", "", *section(about, figures), ""])
+def render_document(about: dict[str, Any], figures: Run) -> str:
+    """Return the whole report; `about` has the conditions of the run."""
+    return "\n".join(["# prefork and PM2", "", *render_section(about, figures), ""])
 
 
-def section(about: dict[str, Any], figures: Run) -> list[str]:
+def render_section(about: dict[str, Any], figures: Run) -> list[str]:
+    """Return the lines of the report below its title; README.md has the same."""
     where = [f"{name} {value}" for name, value in (about["machine"] | about["versions"]).items()]
     preface = [f"- {about['date']}, {about['rounds']} rounds", f"- {', '.join(where)}"]
-    return [EXPLAINED, "", *preface, "", *tables(figures)]
+    return [EXPLANATION, "", *preface, "", *render_tables(figures)]
 
 
 def publish(folder: Path) -> int:
-    """Makes the README's part of the figures in `folder`."""
+    """Write the results in `folder` into README.md and return the exit code."""
     readme = ROOT / "README.md"
     try:
         about = json.loads((folder / "manage.json").read_text())
         figures = from_json(about.pop("sides"))
-        text = between(readme.read_text(), START, END, section(about, figures))
+        text = replace_between(readme.read_text(), START, END, render_section(about, figures))
     except FileNotFoundError:
-        tell(f"no manage.json in {folder}; run scripts/bench manage first")
+        print_progress(f"no manage.json in {folder}; run scripts/bench manage first")
         return EXIT_FAILED
     except NoResultsError as error:
-        tell(str(error))
+        print_progress(str(error))
         return EXIT_FAILED
     readme.write_text(text)
-    tell("wrote README.md")
+    print_progress("wrote README.md")
     return 0
 
 

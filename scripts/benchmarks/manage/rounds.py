@@ -1,38 +1,44 @@
-"""The order of it all: in every round each side does all verbs, so that what disturbs the machine
-disturbs all of them."""
+"""Measures in rounds: in each round every manager runs all verbs.
+
+A noisy minute of the machine so affects all managers alike.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 
-from .results import Figures, Run
-from .sides import Side, Step
-from .trial import Managed, TrialError
+from .managers import Manager, Step
+from .results import ManagerFigures, Run
+from .trial import ManagerSession, TrialError
 
-AFTERWARDS: tuple[Step, ...] = ("start", "reload", "scale up", "scale down")
+STEPS_AFTER_DELETE: tuple[Step, ...] = ("start", "reload", "scale up", "scale down")
 
 
-def run(sides: list[Side], rounds: int) -> Iterator[Run]:
-    """All figures so far, after each round."""
-    figures: Run = {side.name: Figures() for side in sides}
+def run_rounds(managers: list[Manager], rounds: int) -> Iterator[Run]:
+    """Measure all managers; yield the results so far after each round.
+
+    A failure ends the rounds of its manager and is kept in its results.
+    """
+    figures: Run = {manager.name: ManagerFigures() for manager in managers}
     for number in range(1, rounds + 1):
-        for side in sides:
-            if figures[side.name].failure:
+        for manager in managers:
+            if figures[manager.name].failure:
                 continue
             try:
-                _round(side, figures[side.name], f"{number}/{rounds} {side.name:<20}")
+                _run_round(manager, figures[manager.name], f"{number}/{rounds} {manager.name:<20}")
             except (TrialError, OSError) as error:
-                figures[side.name].failure = str(error)
-                print(f"{number}/{rounds} {side.name} failed: {error}", file=sys.stderr)
+                figures[manager.name].failure = str(error)
+                print(f"{number}/{rounds} {manager.name} failed: {error}", file=sys.stderr)
         yield figures
 
 
-def _round(side: Side, figures: Figures, about: str) -> None:
-    with Managed(side) as managed:
+def _run_round(manager: Manager, figures: ManagerFigures, about: str) -> None:
+    """Run all verbs of one round with a new home, and add their times and the memory."""
+    with ManagerSession(manager) as managed:
 
         def measure(step: Step) -> None:
-            trial = managed.trial(step)
+            trial = managed.measure_verb(step)
             figures.add(step, trial)
             wall, cpu = trial.wall_ns / 1e6, trial.cpu_ns / 1e6
             print(f"{about} {step:<12}{wall:8.0f} ms{cpu:8.0f} ms CPU", file=sys.stderr, flush=True)
@@ -40,7 +46,7 @@ def _round(side: Side, figures: Figures, about: str) -> None:
         measure("first start")
         measure("stop")
         managed.delete()
-        for step in AFTERWARDS:
+        for step in STEPS_AFTER_DELETE:
             measure(step)
-        figures.memory.append(managed.memory())
+        figures.memory.append(managed.measure_memory())
         measure("stop")

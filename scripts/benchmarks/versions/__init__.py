@@ -1,1 +1,5 @@
-"""Compares two checkouts of prefork: CPU per request of each, and the ratio between them."""
+"""`scripts/bench versions`: compares the CPU time per request of two checkouts of prefork.
+
+comparison.py  measures both checkouts by turns and computes the ratios
+__main__.py    the command
+"""

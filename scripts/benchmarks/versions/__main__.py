@@ -1,4 +1,4 @@
-"""The command: its options, one run, and a table."""
+"""The command `scripts/bench versions`: parses the options, compares, prints a table."""
 
 from __future__ import annotations
 
@@ -11,25 +11,36 @@ from pathlib import Path
 from .. import machine
 from ..client import ClientError
 from ..loads import LOADS
-from ..options import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, count, duration, read, tell
+from ..options import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    parse_count,
+    parse_duration,
+    parse_options,
+    print_progress,
+)
 from ..peers import ROOT
 from ..server import ServerError
-from .pairs import Comparison, compare
+from .comparison import Comparison, compare
 
 DEFAULT_LOADS = ("hello", "hello-varied", "json")
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="scripts/bench versions",
-        description="Measures this checkout beside another one, by turns and on the same core: "
-        "CPU per request, and the median of the ratios. Prints Markdown on stdout, progress on "
-        "stderr.",
+        description="Compares this checkout with another one: measures both by turns on the same "
+        "core, and prints CPU time per request and the median of the ratios as Markdown on stdout. "
+        "Progress goes to stderr.",
     )
     add = parser.add_argument
-    add("old", type=Path, help="the other checkout, set up by its own scripts/setup")
-    add("--turns", type=count, default=25, help="pairs of windows for a figure (%(default)s)")
-    add("--seconds", type=duration, default=0.5, help="time of a window (%(default)g)")
+    add("old", type=Path, help="the other checkout; run its own scripts/setup first")
+    add(
+        "--turns", type=parse_count, default=25, help="pairs of windows for each load (%(default)s)"
+    )
+    add("--seconds", type=parse_duration, default=0.5, help="seconds of a window (%(default)g)")
     add("--loads", nargs="+", default=DEFAULT_LOADS, choices=LOADS, metavar="LOAD",
         help=f"names as in scripts/bench --help ({' '.join(DEFAULT_LOADS)})")  # fmt: skip
     add("--interfaces", nargs="+", default=("wsgi", "asgi"), choices=("wsgi", "asgi"))
@@ -37,41 +48,44 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str]) -> int:
-    wanted = read(parser(), arguments)
-    old = wanted.old.resolve()
+    """Run the command and return its exit code."""
+    options = parse_options(build_parser(), arguments)
+    old = options.old.resolve()
     if not (old / ".venv" / "bin" / "python").exists():
-        tell(f"{old} has no .venv; run its scripts/setup")
+        print_progress(f"{old} has no .venv; run its scripts/setup")
         return EXIT_USAGE
     comparisons = [
         Comparison(LOADS[load], interface)
-        for load in wanted.loads
-        for interface in wanted.interfaces
+        for load in options.loads
+        for interface in options.interfaces
     ]
     try:
         for comparison in comparisons:
             name = f"{comparison.load.name} {comparison.interface}"
-            pairs = compare(comparison, (old, ROOT), wanted.turns, wanted.seconds, machine.cores())
+            pairs = compare(
+                comparison, (old, ROOT), options.turns, options.seconds, machine.choose_cores()
+            )
             for before, after in pairs:
-                tell(f"{name:<24}{before:9.2f}{after:9.2f} us")
+                print_progress(f"{name:<24}{before:9.2f}{after:9.2f} us")
     except (ServerError, ClientError) as error:
-        tell(str(error))
+        print_progress(str(error))
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    print(document(comparisons, revision(old), revision(ROOT)))
+    print(render_table(comparisons, describe_commit(old), describe_commit(ROOT)))
     return 0
 
 
-def revision(tree: Path) -> str:
-    """The commit that is checked out, with a mark where files differ from it."""
+def describe_commit(tree: Path) -> str:
+    """Return the commit of a checkout, with the suffix `-dirty` when its files differ from it."""
     command = ["git", "-C", str(tree), "describe", "--always", "--dirty"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or tree.name
 
 
-def document(comparisons: Iterable[Comparison], old: str, new: str) -> str:
-    """A Markdown table; the ratio is above 1 where the new checkout costs more."""
-    facts = ", ".join(f"{key} {value}" for key, value in machine.facts().items())
+def render_table(comparisons: Iterable[Comparison], old: str, new: str) -> str:
+    """Return a Markdown table; a ratio above 1 means that the new checkout needs more CPU time."""
+    facts = ", ".join(f"{key} {value}" for key, value in machine.describe_machine().items())
     lines = [
         f"CPU per request in microseconds, medians; {facts}.",
         "",

@@ -1,6 +1,6 @@
-"""The pure parts of scripts/bench: what is asked, the figures, the tables, the picture.
+"""The pure parts of scripts/bench: loads, peers, results, tables, chart, report, command line.
 
-Nothing is measured here. The apps that the servers serve are called as a server would call them.
+No server is started. The apps are called directly, as a server calls them.
 """
 
 import io
@@ -36,7 +36,7 @@ def peer(name: str) -> Peer:
 
 
 def window(cpu_us: float = 10.0, **changed: Any) -> Measurement:
-    """A second with 100,000 requests of ``cpu_us`` each."""
+    """Return a measurement of one second with 100,000 requests of ``cpu_us`` microseconds each."""
     figures = {
         "requests": 100_000,
         "elapsed_ns": 1_000_000_000,
@@ -73,22 +73,22 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-class TestWhatIsAsked:
-    def test_requests_of_a_varied_load_are_unlike_and_of_one_length(self) -> None:
+class TestLoads:
+    def test_requests_of_a_varied_load_are_all_different_and_have_the_same_length(self) -> None:
         for load in (VARIED, LOADS["browser-varied"]):
-            requests = list(islice(load.requests(), 1000))
+            requests = list(islice(load.iterate_requests(), 1000))
             assert len(set(requests)) == 1000
             assert {len(request) for request in requests} == {len(requests[0])}
 
-    def test_requests_of_the_other_loads_are_all_the_same(self) -> None:
+    def test_requests_of_other_loads_are_all_equal(self) -> None:
         for load in ALL:
             if not load.varied:
-                assert set(islice(load.requests(), 3)) == {load.request}
+                assert set(islice(load.iterate_requests(), 3)) == {load.request}
 
     @pytest.mark.parametrize("load", ALL, ids=lambda load: load.name)
-    def test_heads_are_framed_as_http_wants(self, load: Load) -> None:
+    def test_requests_are_valid_http(self, load: Load) -> None:
         head, end, body = next(
-            (load.opening and iter([load.opening])) or load.requests()
+            (load.opening and iter([load.opening])) or load.iterate_requests()
         ).partition(b"\r\n\r\n")
         assert end
         assert re.fullmatch(rb"(GET|POST) /\S* HTTP/1.1(\r\n[\w-]+: [^\r\n]+)+", head)
@@ -99,7 +99,7 @@ class TestWhatIsAsked:
         for name in ("browser", "browser-varied"):
             assert LOADS[name].request.partition(b"\r\n\r\n")[0].count(b"\r\n") == 12
 
-    def test_the_bodies_have_the_sizes_that_the_names_say(self) -> None:
+    def test_bodies_have_the_sizes_of_the_names(self) -> None:
         assert len(LOADS["10k"].body) == 10 * 1024
         assert len(LOADS["1m"].body) == 1024 * 1024
         assert len(LOADS["json"].body) == 1024
@@ -109,57 +109,59 @@ class TestWhatIsAsked:
     @pytest.mark.parametrize(
         "load", [load for load in ALL if not load.opening], ids=lambda load: load.name
     )
-    def test_the_app_of_a_load_gives_the_answer_that_it_asks_for(self, load: Load) -> None:
-        body = next(load.requests()).partition(b"\r\n\r\n")[2]
+    def test_the_app_of_a_load_returns_the_expected_body(self, load: Load) -> None:
+        body = next(load.iterate_requests()).partition(b"\r\n\r\n")[2]
         environ = {"CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body)}
-        said: list[Any] = []
-        answer = b"".join(getattr(wsgi_apps, load.app)(environ, lambda *words: said.append(words)))
+        started: list[Any] = []
+        answer = b"".join(
+            getattr(wsgi_apps, load.app)(environ, lambda *words: started.append(words))
+        )
         assert answer == load.body
-        assert said[0][0] == "200 OK"
-        assert dict(said[0][1])["Content-Length"] == str(len(answer))
+        assert started[0][0] == "200 OK"
+        assert dict(started[0][1])["Content-Length"] == str(len(answer))
 
 
 class TestPeers:
-    def test_a_command_has_all_its_places_filled(self) -> None:
+    def test_a_command_has_no_empty_placeholders(self) -> None:
         for one in PEERS:
             for load in ALL:
-                if one.can(load):
+                if one.supports(load):
                     words = one.command(load, 8001, Path("/tmp/log"))
                     assert "8001" in " ".join(words)
                     assert not [word for word in words if "{" in word]
 
-    def test_certificate_and_log_reach_those_that_know_them(self) -> None:
+    def test_certificate_and_access_log_are_in_the_command(self) -> None:
         words = WSGI.command(TLS, 1, Path("/tmp/log"))
         assert {"--tls-cert", "--tls-key"} <= set(words)
         assert "/tmp/log" in WSGI.command(LOADS["access-log"], 1, Path("/tmp/log"))
 
-    def test_what_a_peer_cannot_do_is_known(self) -> None:
-        assert not peer("bjoern").can(TLS)
-        assert not WSGI.can(LOADS["websocket"])
-        assert ASGI.can(LOADS["websocket"])
-        assert FLOOR.can(HELLO)
-        assert not FLOOR.can(LOADS["upload"])
+    def test_unsupported_loads_are_declared(self) -> None:
+        assert not peer("bjoern").supports(TLS)
+        assert not WSGI.supports(LOADS["websocket"])
+        assert ASGI.supports(LOADS["websocket"])
+        assert FLOOR.supports(HELLO)
+        assert not FLOOR.supports(LOADS["upload"])
 
 
-class TestFigures:
+class TestResults:
     def test_a_row_is_the_median_of_its_rounds(self) -> None:
         ours = ROWS[1]
         assert ours.cpu_us == 11.0
         assert ours.cpu_us_range == (10.0, 12.0)
 
-    def test_whose_core_was_full(self) -> None:
-        assert Row(HELLO, WSGI, [window(9.5)]).limit == "server"
-        assert Row(HELLO, WSGI, [window(8.0, generator_ns=950_000_000)]).limit == "generator"
-        assert Row(HELLO, WSGI, [window(8.0)]).limit == "nobody"
+    def test_the_bottleneck_is_the_process_that_filled_its_core(self) -> None:
+        assert Row(HELLO, WSGI, [window(9.5)]).bottleneck == "server"
+        assert Row(HELLO, WSGI, [window(8.0, generator_ns=950_000_000)]).bottleneck == "generator"
+        assert Row(HELLO, WSGI, [window(8.0)]).bottleneck == "neither"
 
-    def test_a_server_that_closes_after_each_answer_is_seen(self) -> None:
-        assert Row(HELLO, WSGI, [window()]).keeps_alive
-        assert not Row(HELLO, WSGI, [window(reconnects=100_000)]).keeps_alive
+    def test_a_server_that_closes_after_each_answer_is_not_keep_alive(self) -> None:
+        assert Row(HELLO, WSGI, [window()]).is_keep_alive
+        assert not Row(HELLO, WSGI, [window(reconnects=100_000)]).is_keep_alive
 
-    def test_json_gives_back_what_it_took(self) -> None:
+    def test_rows_survive_the_way_through_json(self) -> None:
         assert from_json(as_json(ROWS)) == ROWS
 
-    def test_json_of_a_peer_that_is_no_more_is_passed_over(self) -> None:
+    def test_rows_of_an_unknown_peer_are_left_out(self) -> None:
         found = as_json(ROWS[:2])
         found[0]["server"] = "netscape"
         assert from_json(found) == ROWS[1:2]
@@ -167,7 +169,7 @@ class TestFigures:
 
 class TestTables:
     def test_the_matrix_has_a_ratio_to_the_same_interface(self) -> None:
-        lines = {cells(line)[0]: cells(line)[1:] for line in table.matrix(ROWS)}
+        lines = {cells(line)[0]: cells(line)[1:] for line in table.ratio_matrix(ROWS)}
         assert lines["server"] == ["hello", "tls"]
         assert lines["prefork wsgi"] == ["11.0 µs", "failed"]
         assert lines["prefork asgi"] == ["20.0 µs", "25.0 µs"]
@@ -176,39 +178,39 @@ class TestTables:
         assert lines["uvicorn"] == ["1.50", "failed"]
 
     def test_the_floor_is_in_both_halves(self) -> None:
-        floors = [cells(line)[1] for line in table.matrix(ROWS) if line.startswith("| floor")]
+        floors = [cells(line)[1] for line in table.ratio_matrix(ROWS) if line.startswith("| floor")]
         assert floors == ["0.45", "0.25"]
 
     def test_without_prefork_there_is_no_ratio(self) -> None:
-        assert cells(table.matrix([row(HELLO, "uvicorn", 30.0)])[-1]) == ["uvicorn", "?"]
+        assert cells(table.ratio_matrix([row(HELLO, "uvicorn", 30.0)])[-1]) == ["uvicorn", "?"]
 
-    def test_lines_of_a_table_are_of_one_shape(self) -> None:
-        for lines in (table.matrix(ROWS), table.of_load(ROWS, HELLO)):
+    def test_all_lines_of_a_table_have_the_same_length_and_columns(self) -> None:
+        for lines in (table.ratio_matrix(ROWS), table.load_table(ROWS, HELLO)):
             shapes = {(len(line), line.count("|")) for line in lines if line.startswith("|")}
             assert len(shapes) == 1
 
-    def test_a_load_has_all_figures_ratio_first(self) -> None:
-        line = next(line for line in table.of_load(ROWS, HELLO) if "prefork wsgi" in line)
+    def test_the_table_of_a_load_has_the_ratio_first(self) -> None:
+        line = next(line for line in table.load_table(ROWS, HELLO) if "prefork wsgi" in line)
         assert cells(line) == [
             "prefork wsgi", "1.00", "11.0 (10.0-12.0)", "100,000", "0.20", "1.50", "12.0", "30.0",
         ]  # fmt: skip
 
-    def test_what_to_know_is_below(self) -> None:
+    def test_notes_stand_below_the_table(self) -> None:
         rows = [
             Row(HELLO, WSGI, [window(8.0, generator_ns=950_000_000)]),
             Row(HELLO, peer("uWSGI"), [window(8.0, starved=31)]),
             row(HELLO, "bjoern", failure="x" * 500),
         ]
-        text = "\n".join(table.of_load(rows, HELLO))
-        assert "limited by the generator, so there are more requests/s in: prefork wsgi." in text
+        text = "\n".join(table.load_table(rows, HELLO))
+        assert "so these servers can serve more requests/s: prefork wsgi." in text
         assert "used the machine: uWSGI." in text
         assert "uWSGI left 31 of 32 connections without an answer" in text
         assert f"bjoern failed: {'x' * 157}..." in text
 
 
 class TestPicture:
-    def test_it_is_xml_with_all_in_its_frame(self) -> None:
-        root = ET.fromstring(picture.svg("here & <now>", ROWS))
+    def test_the_chart_is_xml_and_no_element_leaves_its_frame(self) -> None:
+        root = ET.fromstring(picture.render_svg("here & <now>", ROWS))
         width, height = (float(root.attrib[side]) for side in ("width", "height"))
         for element in root.iter():
             if "x" in element.attrib:
@@ -217,8 +219,8 @@ class TestPicture:
                 assert right <= width
                 assert bottom <= height
 
-    def test_bars_are_as_long_as_figures_and_the_longest_is_cut(self) -> None:
-        root = ET.fromstring(picture.svg("", ROWS))
+    def test_bars_are_proportional_and_the_longest_is_cut(self) -> None:
+        root = ET.fromstring(picture.render_svg("", ROWS))
         bars = [one for one in root.iter() if one.get("class") in ("ours", "peer", "floor")]
         lengths = [float(bar.attrib["width"]) for bar in bars]
         floor, prefork, gunicorn, bjoern = lengths[:4]
@@ -227,13 +229,13 @@ class TestPicture:
         assert gunicorn == pytest.approx(picture.LONGEST_BAR * prefork, rel=0.01)
         assert len([one for one in root.iter() if one.get("class") == "cut"]) == 1
 
-    def test_every_figure_is_written_too(self) -> None:
-        root = ET.fromstring(picture.svg("", ROWS))
+    def test_every_value_is_also_written_as_text(self) -> None:
+        root = ET.fromstring(picture.render_svg("", ROWS))
         words = {"".join(element.itertext()) for element in root.iter()}
         assert {"20.00", "0.50", "11.0 µs", "failed", "220.0"} <= words
 
-    def test_it_follows_the_readers_colours(self) -> None:
-        assert "prefers-color-scheme: dark" in picture.svg("", ROWS)
+    def test_the_chart_follows_the_colour_scheme_of_the_reader(self) -> None:
+        assert "prefers-color-scheme: dark" in picture.render_svg("", ROWS)
 
 
 class TestReport:
@@ -245,39 +247,39 @@ class TestReport:
 
     def test_the_readme_changes_between_its_markers_only(self) -> None:
         text = "above\n<!-- benchmark -->\nold\n<!-- /benchmark -->\nbelow\n"
-        once = report.readme(text, ABOUT, ROWS)
+        once = report.update_readme(text, ABOUT, ROWS)
         assert once.startswith("above\n<!-- benchmark -->\n")
         assert once.endswith("<!-- /benchmark -->\nbelow\n")
         assert "old" not in once
         assert "2026-01-02" in once
-        assert report.readme(once, ABOUT, ROWS) == once
+        assert report.update_readme(once, ABOUT, ROWS) == once
 
-    def test_what_is_missing_is_named(self, tmp_path: Path) -> None:
+    def test_a_missing_file_or_marker_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(report.NoResultsError, match=r"no bench\.json in"):
             report.read(tmp_path)
         with pytest.raises(report.NoResultsError, match="<!-- benchmark -->"):
-            report.readme("no markers", ABOUT, ROWS)
+            report.update_readme("no markers", ABOUT, ROWS)
 
     def test_the_readme_has_the_markers(self) -> None:
         readme = Path(__file__).parents[3] / "README.md"
-        assert report.readme(readme.read_text(), ABOUT, ROWS)
+        assert report.update_readme(readme.read_text(), ABOUT, ROWS)
 
 
 class TestCommand:
     def test_help_names_every_load_and_peer(self) -> None:
-        text = command.parser().format_help()
+        text = command.build_parser().format_help()
         for name in [load.name for load in ALL] + [one.name for one in PEERS]:
             assert f"\n  {name}" in text
 
-    def test_a_part_can_be_chosen(self) -> None:
-        assert command.chosen_loads(["tls", "hello"]) == [HELLO, TLS]
-        assert command.chosen_loads([]) == list(ALL)
-        assert {one.name for one in command.chosen_peers(["PREFORK", "uvi"])} == {
+    def test_loads_and_peers_can_be_selected(self) -> None:
+        assert command.select_loads(["tls", "hello"]) == [HELLO, TLS]
+        assert command.select_loads([]) == list(ALL)
+        assert {one.name for one in command.select_peers(["PREFORK", "uvi"])} == {
             "prefork wsgi", "prefork asgi", "uvicorn",
         }  # fmt: skip
 
-    def test_an_unknown_name_is_told_with_the_known_ones(self) -> None:
-        with pytest.raises(LookupError, match="no load is named helo; known are hello, "):
-            command.chosen_loads(["helo"])
-        with pytest.raises(LookupError, match="no peer is named like apache; known are floor, "):
-            command.chosen_peers(["apache"])
+    def test_the_error_for_an_unknown_name_lists_the_known_names(self) -> None:
+        with pytest.raises(LookupError, match="no load is named helo; the loads are hello, "):
+            command.select_loads(["helo"])
+        with pytest.raises(LookupError, match="no peer is named like apache; the peers are floor,"):
+            command.select_peers(["apache"])

@@ -1,13 +1,13 @@
-"""The pure parts of scripts/bench manage: the words of the verbs, medians, tables."""
+"""The pure parts of scripts/bench manage: the commands of the verbs, medians, tables."""
 
 import json
 from pathlib import Path
 
 from benchmarks.manage import __main__ as command
-from benchmarks.manage.results import Figures, Run, as_json, from_json, tables
-from benchmarks.manage.sides import OURS, SIDES, STEPS, THEIRS
+from benchmarks.manage.managers import MANAGERS, PM2, PREFORK, STEPS
+from benchmarks.manage.results import ManagerFigures, Run, as_json, from_json, render_tables
 from benchmarks.manage.trial import Memory, Trial
-from benchmarks.report import between
+from benchmarks.report import replace_between
 
 ABOUT = {
     "date": "2026-01-02 03:04+00:00",
@@ -22,10 +22,10 @@ def trial(wall: float, cpu: float) -> Trial:
 
 
 RUN: Run = {
-    "prefork": Figures(
+    "prefork": ManagerFigures(
         {"stop": [trial(50, 40), trial(80, 40), trial(60, 41)]}, [Memory(20_000_000, 60_000_000)]
     ),
-    "PM2": Figures({"stop": [trial(300, 80)]}, [Memory(30_000_000, 90_000_000)], "gone"),
+    "PM2": ManagerFigures({"stop": [trial(300, 80)]}, [Memory(30_000_000, 90_000_000)], "gone"),
 }
 
 
@@ -33,22 +33,26 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_every_side_has_words_for_every_verb() -> None:
-    for side in SIDES:
-        for words in (*(side.verbs[step] for step in STEPS), side.delete, side.end):
-            assert not [word for word in side.command(words, 8001) if "{" in word]
+def test_every_manager_has_a_command_for_every_verb() -> None:
+    for manager in MANAGERS:
+        for arguments in (
+            *(manager.verbs[step] for step in STEPS),
+            manager.delete,
+            manager.shutdown,
+        ):
+            assert not [word for word in manager.command(arguments, 8001) if "{" in word]
 
 
-def test_the_pid_is_found_where_each_manager_keeps_it(tmp_path: Path) -> None:
-    assert OURS.pid(tmp_path) is THEIRS.pid(tmp_path) is None
+def test_the_pid_is_read_from_the_file_of_each_manager(tmp_path: Path) -> None:
+    assert PREFORK.find_pid(tmp_path) is PM2.find_pid(tmp_path) is None
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "state").write_text('{"pid": 12}')
     (tmp_path / "pm2.pid").write_text("13")
-    assert (OURS.pid(tmp_path), THEIRS.pid(tmp_path)) == (12, 13)
+    assert (PREFORK.find_pid(tmp_path), PM2.find_pid(tmp_path)) == (12, 13)
 
 
-def test_a_figure_is_the_median_of_its_rounds_with_their_range() -> None:
-    (line,) = [cells(line) for line in tables(RUN) if line.startswith("| stop")]
+def test_a_cell_has_the_median_of_the_rounds_and_their_range() -> None:
+    (line,) = [cells(line) for line in render_tables(RUN) if line.startswith("| stop")]
     assert line == [
         "stop 4 workers",
         "60 (50-80)",
@@ -62,23 +66,25 @@ def test_a_figure_is_the_median_of_its_rounds_with_their_range() -> None:
     ]
 
 
-def test_memory_and_failures_are_told() -> None:
-    text = "\n".join(tables(RUN))
-    (line,) = [cells(line) for line in tables(RUN) if line.startswith("| the manager")]
+def test_memory_and_failures_are_reported() -> None:
+    text = "\n".join(render_tables(RUN))
+    (line,) = [cells(line) for line in render_tables(RUN) if line.startswith("| the manager")]
     assert line == ["the manager and its own processes", "20.0", "30.0", "1.5", "?"]
     assert text.endswith("PM2 failed: gone")
 
 
-def test_what_was_not_measured_is_a_question_mark() -> None:
-    assert all(set(cells(line)[1:]) == {"?"} for line in tables({}) if line.startswith("| start"))
+def test_a_missing_value_is_a_question_mark() -> None:
+    assert all(
+        set(cells(line)[1:]) == {"?"} for line in render_tables({}) if line.startswith("| start")
+    )
 
 
-def test_json_gives_back_what_it_took_and_passes_over_the_unknown() -> None:
+def test_a_run_survives_the_way_through_json_without_unknown_managers() -> None:
     found = json.loads(json.dumps(as_json(RUN) | {"supervisord": {}}))
     assert from_json(found) == RUN
 
 
 def test_the_readme_has_the_markers() -> None:
     readme = (Path(__file__).parents[3] / "README.md").read_text()
-    lines = command.section(ABOUT, RUN)
-    assert "60 (50-80)" in between(readme, command.START, command.END, lines)
+    lines = command.render_section(ABOUT, RUN)
+    assert "60 (50-80)" in replace_between(readme, command.START, command.END, lines)

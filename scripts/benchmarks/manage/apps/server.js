@@ -1,14 +1,15 @@
-// The same app under prefork and PM2: answers its pid, and tells the bench when it accepts.
+// The app that prefork and PM2 run: it answers its pid.
+// When it accepts connections it writes the pid to the file $BENCH_READY_FILE.
 const fs = require('node:fs');
 const http = require('node:http');
 
 const server = http.createServer((request, response) => response.end(`${process.pid}`));
-const shared = process.env.NOTIFY_FD !== undefined;
-const place = shared ? { fd: 3 } : { host: '127.0.0.1', port: Number(process.env.PORT) };
+const inherited = process.env.NOTIFY_FD !== undefined;
+const address = inherited ? { fd: 3 } : { host: '127.0.0.1', port: Number(process.env.PORT) };
 
-server.listen(place, () => {
-  fs.appendFileSync(process.env.BENCH_MARKS, `${process.pid}\n`);
-  if (shared) fs.writeSync(Number(process.env.NOTIFY_FD), 'READY=1');
+server.listen(address, () => {
+  fs.appendFileSync(process.env.BENCH_READY_FILE, `${process.pid}\n`);
+  if (inherited) fs.writeSync(Number(process.env.NOTIFY_FD), 'READY=1');
 });
 
 for (const signal of ['SIGINT', 'SIGTERM']) {

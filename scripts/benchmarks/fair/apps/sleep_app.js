@@ -1,4 +1,4 @@
-// As pids.py, in Node's cluster: node pids.js PORT WORKERS
+// The app of sleep_app.py for Node's cluster module. Run as `node sleep_app.js PORT WORKERS`.
 const cluster = require('node:cluster');
 const http = require('node:http');
 

@@ -1,9 +1,12 @@
-"""Measures two servers by turns, and what the turns say about the ratio between them.
+"""Measures two servers by turns, and computes the ratio between them from pairs of windows.
 
-The speed of a shared machine drifts by more than the two per cent that a change may cost. Both
-servers therefore live at the same time, on the same core, and each pair of windows follows within
-a second. The order within a pair alternates, so that drift favours neither side. The median of the
-ratios of the pairs is the result; its spread says how far to believe it.
+Design
+------
+- **Pairs of windows, not two runs.** The speed of a shared machine drifts by more than the 2 % that
+  a change may cost. Both servers therefore run at the same time, on the same core, and the two
+  windows of a pair follow each other within a second. The order within a pair alternates, so that
+  drift favours neither server.
+- **The result is the median of the ratios of the pairs.** The quartiles show how reliable it is.
 """
 
 from __future__ import annotations
@@ -17,13 +20,13 @@ from pathlib import Path
 from ..client import Job, measure
 from ..loads import Load
 from ..machine import Cores
-from ..peers import Interface, Peer, prefork
+from ..peers import Interface, Peer, prefork_peer
 from ..server import Server
 
 
 @dataclass
 class Comparison:
-    """CPU microseconds per request under one load, a pair for each turn: (old, new)."""
+    """The results under one load: for each turn the CPU microseconds per request of (old, new)."""
 
     load: Load
     interface: Interface
@@ -31,17 +34,17 @@ class Comparison:
 
     @property
     def old_us(self) -> float:
-        """The median of the old checkout."""
+        """CPU microseconds per request of the old checkout, the median."""
         return statistics.median(old for old, _ in self.pairs)
 
     @property
     def new_us(self) -> float:
-        """The median of the new checkout."""
+        """CPU microseconds per request of the new checkout, the median."""
         return statistics.median(new for _, new in self.pairs)
 
     @property
     def ratios(self) -> list[float]:
-        """New over old, pair by pair, in order of size; below 1 the new checkout is cheaper."""
+        """The ratio new/old of each pair, sorted; below 1 the new checkout needs less CPU time."""
         return sorted(new / old for old, new in self.pairs)
 
     @property
@@ -51,14 +54,14 @@ class Comparison:
 
     @property
     def quartiles(self) -> tuple[float, float]:
-        """Half of the ratios lie between these two."""
+        """The first and the third quartile: half of the ratios lie between these two."""
         ratios = self.ratios
         return ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
 
 
-def peer_of(tree: Path, interface: Interface) -> Peer:
-    """prefork as the virtual environment of a checkout runs it."""
-    ours = prefork(interface)
+def checkout_peer(tree: Path, interface: Interface) -> Peer:
+    """Return prefork as the virtual environment of the checkout `tree` runs it."""
+    ours = prefork_peer(interface)
     return Peer(
         f"{ours.name} of {tree}",
         ours.interfaces,
@@ -81,16 +84,16 @@ def compare(
     with ExitStack() as stack:
         servers = []
         for tree in trees:
-            peer = peer_of(tree, comparison.interface)
+            peer = checkout_peer(tree, comparison.interface)
             servers.append(stack.enter_context(Server(peer, load, cores.server)))
         for server in servers:
-            server.ready()
+            server.wait_until_ready()
         jobs = [
             Job(load.name, server.port, server.pid, cores.generator, load.connections, 0.1, seconds)
             for server in servers
         ]
         for job in jobs:
-            measure(job)  # unmeasured: the first window of a server is not like the others
+            measure(job)  # not counted: the first window of a server includes its warm-up
         for turn in range(turns):
             order = (0, 1) if turn % 2 == 0 else (1, 0)
             found = {which: measure(jobs[which]).cpu_us for which in order}

@@ -1,4 +1,4 @@
-"""`GET /500` sleeps for 500 ms without giving way to anybody, and answers the pid of the worker."""
+"""An app that blocks its worker: `GET /500` sleeps for 500 ms and answers the pid of the worker."""
 
 import asyncio
 import os
@@ -6,18 +6,20 @@ import time
 
 
 def answer(path):
-    """The body."""
+    """Sleep for the milliseconds in the path, and return the body of the answer."""
     time.sleep(int(path[1:] or 0) / 1000)
     return b"%d" % os.getpid()
 
 
 def wsgi(environ, start_response):
+    """Serve one request (WSGI)."""
     body = answer(environ["PATH_INFO"])
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 
 
 async def asgi(scope, _receive, send):
+    """Serve one request (ASGI), without lifespan."""
     if scope["type"] != "http":
         raise RuntimeError("HTTP only")
     body = answer(scope["path"])
@@ -27,14 +29,14 @@ async def asgi(scope, _receive, send):
 
 
 def respond(head, *fields):
-    """All of a response."""
+    """Return the complete response to a request head, with these additional header fields."""
     body = answer(head.split(b" ", 2)[1].decode())
     lines = [b"HTTP/1.1 200 OK", b"Content-Length: %d" % len(body), *fields, b"", body]
     return b"\r\n".join(lines)
 
 
 def plain(listener):
-    """main(listener): one connection at a time, one request on each."""
+    """Serve one connection at a time, with one request on each (`main` interface)."""
     while True:
         connection, _ = listener.accept()
         with connection:
@@ -44,7 +46,7 @@ def plain(listener):
 
 
 async def loop(listener):
-    """main(listener) with asyncio, and with keep-alive."""
+    """Serve with asyncio and keep-alive (`main` interface)."""
 
     async def serve(reader, writer):
         try:
