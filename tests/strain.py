@@ -15,11 +15,11 @@ from pathlib import Path
 
 import psutil
 
-from tests.live.crowd import HELLO, connect_many, require_descriptors, send_one_byte_each
 from tests.live.harness import Server
-from tests.live.memory import private_bytes
-from tests.live.web import serving_app
-from tests.live.wire import tcp
+from tests.live.many_connections import HELLO, connect_many, require_descriptors, send_one_byte_each
+from tests.live.process_memory import private_bytes
+from tests.live.raw_client import tcp
+from tests.live.web_apps import serving_app
 
 CLIENTS = 32
 """Ordinary clients beside the slow ones."""

@@ -1,7 +1,7 @@
 """An app that leaves threads and other work behind; served by every interface.
 
-``GET /NAME`` calls the function of that name. What is left behind ends when the fifo ``gate`` is
-closed, and then writes its name into the file ``done``.
+``GET /NAME`` calls the function of that name. Whatever is left behind ends when the fifo
+``gate`` is closed, and then writes its name into the file ``done``.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-// Answers as the clients of tests/live/load.py expect it, on the socket that prefork shares.
+// Answers as the clients of tests/live/client_load.py expect it, on the socket that prefork shares.
 const http = require('node:http');
 const net = require('node:net');
 

@@ -1,6 +1,6 @@
 """An ASGI app with one path for each thing that a WebSocket can go through.
 
-What is no WebSocket goes to web_asgi, which also tells the events and opens the gates.
+Other requests go to web_asgi, which also reports the events and opens the gates.
 """
 
 import asyncio

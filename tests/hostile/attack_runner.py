@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -165,8 +166,12 @@ def _ping_during_attack(attack: Attack, server: Server, folder: Path, seconds: f
 def ask(path: Path, verb: str) -> dict[str, object]:
     """Send one verb over the control protocol, within the patience of a test."""
     with socket.socket(socket.AF_UNIX) as end:
-        end.settimeout(PATIENCE)
+        # A blocking connect waits while attackers fill the queue; with a timeout it would fail at
+        # once with EAGAIN (unix(7)).
+        patience = struct.pack("@ll", int(PATIENCE), 0)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
         end.connect(str(path))
+        end.settimeout(PATIENCE)
         end.sendall(control.encode_request(verb))
         with end.makefile() as answers:
             answer = json.loads(answers.readline())

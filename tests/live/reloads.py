@@ -3,8 +3,8 @@
 import re
 import signal
 
+from tests.live.client_load import Report
 from tests.live.harness import Server
-from tests.live.load import Report
 
 MAX_PAUSE = 1.0
 """Seconds that the slowest request may take longer than in the phase "quiet". This is generous,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.web import lazy_servers
-from tests.live.wire import ask, chunked, get, post, tcp
+from tests.live.raw_client import ask, chunked, get, post, tcp
+from tests.live.web_apps import lazy_servers
 
 APPLICATIONS = {
     "flask": ("flask_hello:app",),

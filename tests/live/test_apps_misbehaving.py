@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.web import lazy_servers
-from tests.live.wire import CutOffError, ask, get, tcp
+from tests.live.raw_client import CutOffError, ask, get, tcp
+from tests.live.web_apps import lazy_servers
 
 KINDS = {
     "wsgi": ("misbehaving_wsgi:app",),

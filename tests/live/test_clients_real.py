@@ -10,8 +10,8 @@ import pytest
 
 from tests.live.browser import CHROMIUM, chromium
 from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
-from tests.live.web import serving_app
-from tests.live.wire import ask, get
+from tests.live.raw_client import ask, get
+from tests.live.web_apps import serving_app
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")

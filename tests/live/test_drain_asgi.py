@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.frames import close_frame, connect_websocket
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.wire import CutOffError, RawConnection, get, tcp
+from tests.live.raw_client import CutOffError, RawConnection, get, tcp
+from tests.live.websocket_client import close_frame, connect_websocket
 
 Events = Callable[[], list[str]]
 

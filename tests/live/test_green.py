@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import APPS, Server, command, serving
-from tests.live.held import read_response, send_request
+from tests.live.held_requests import read_response, send_request
 
 libraries = pytest.mark.parametrize("library", ["gevent", "eventlet"])
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.live.harness import PATIENCE, Server, wait_for
-from tests.live.web import KINDS, lazy_servers, open_gate, serving_app
-from tests.live.wire import ask, chunked, get, post, tcp, unix
+from tests.live.raw_client import ask, chunked, get, post, tcp, unix
+from tests.live.web_apps import KINDS, lazy_servers, open_gate, serving_app
 
 LINE = re.compile(
     r"(?P<host>\S+) - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.live.harness import Server, wait_for
-from tests.live.web import KINDS, events, lazy_servers, open_gate, serving_app
-from tests.live.wire import CutOffError, RawConnection, ask, chunked, get, post, tcp
+from tests.live.raw_client import CutOffError, RawConnection, ask, chunked, get, post, tcp
+from tests.live.web_apps import KINDS, events, lazy_servers, open_gate, serving_app
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CHUNKED = "Transfer-Encoding: chunked"

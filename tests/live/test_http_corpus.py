@@ -13,7 +13,7 @@ import pytest
 
 from tests.live.corpus import Case, load_cases
 from tests.live.harness import APPS, Server, serving
-from tests.live.wire import Answer, RawConnection, get, tcp, unix
+from tests.live.raw_client import Answer, RawConnection, get, tcp, unix
 
 LIMITS = (
     *("--limit-line", "200", "--limit-headers", "16"),

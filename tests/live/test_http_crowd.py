@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.live.crowd import HELLO, connect_many, require_descriptors, send_one_byte_each
 from tests.live.harness import PATIENCE, Server, wait_for
-from tests.live.memory import PeakMemory, private_bytes
-from tests.live.web import lazy_servers, open_gate, serving_app
-from tests.live.wire import RawConnection, ask, get, tcp
+from tests.live.many_connections import HELLO, connect_many, require_descriptors, send_one_byte_each
+from tests.live.process_memory import PeakMemory, private_bytes
+from tests.live.raw_client import RawConnection, ask, get, tcp
+from tests.live.web_apps import lazy_servers, open_gate, serving_app
 
 CROWD = 2000
 HONEST = 32

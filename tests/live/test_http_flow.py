@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.memory import PeakMemory
-from tests.live.web import lazy_servers
-from tests.live.wire import RawConnection, ask, get, tcp
+from tests.live.process_memory import PeakMemory
+from tests.live.raw_client import RawConnection, ask, get, tcp
+from tests.live.web_apps import lazy_servers
 
 GIGABYTE = 2**30
 MEGABYTE = 2**20

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
-from tests.live.web import lazy_servers
-from tests.live.wire import Answer, RawConnection, ask, get, post, tcp, unix
+from tests.live.raw_client import Answer, RawConnection, ask, get, post, tcp, unix
+from tests.live.web_apps import lazy_servers
 
 KINDS = {
     "wsgi": ("behind:wsgi",),

@@ -8,8 +8,8 @@ import pytest
 
 from tests.live.corpus import load_cases
 from tests.live.harness import APPS, Server, serving
-from tests.live.memory import PeakMemory
-from tests.live.wire import RawConnection, get, unix
+from tests.live.process_memory import PeakMemory
+from tests.live.raw_client import RawConnection, get, unix
 
 ROUNDS = 1500
 

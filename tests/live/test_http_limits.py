@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.live.harness import Server
-from tests.live.memory import PeakMemory
-from tests.live.web import serving_app
-from tests.live.wire import Answer, RawConnection, ask, chunked, get, tcp
+from tests.live.process_memory import PeakMemory
+from tests.live.raw_client import Answer, RawConnection, ask, chunked, get, tcp
+from tests.live.web_apps import serving_app
 
 MUCH = 16 * 2**20
 """More bytes than any limit, and than the kernel keeps for a server that does not read."""

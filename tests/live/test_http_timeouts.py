@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.live.harness import PATIENCE, Server, wait_for
-from tests.live.web import events, lazy_servers, open_gate, serving_app
-from tests.live.wire import CutOffError, RawConnection, ask, get, post, tcp
+from tests.live.raw_client import CutOffError, RawConnection, ask, get, post, tcp
+from tests.live.web_apps import events, lazy_servers, open_gate, serving_app
 
 TIMES = (
     *("--header-timeout", "400ms", "--body-timeout", "400ms"),

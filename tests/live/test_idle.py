@@ -14,7 +14,7 @@ import pytest
 
 from prefork.unix.scoreboard import open_scoreboard
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.wire import RawConnection, ask, get, tcp
+from tests.live.raw_client import RawConnection, ask, get, tcp
 
 WORKERS = 4
 QUICK = get("/", "Connection: close")

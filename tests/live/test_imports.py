@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import Keyring
-from tests.live.frames import Frame, connect_websocket
 from tests.live.harness import APPS, PATIENCE, Server, wait_for
-from tests.live.held import read_response, send_request
-from tests.live.secure import connect_tls
-from tests.live.wire import get
+from tests.live.held_requests import read_response, send_request
+from tests.live.raw_client import get
+from tests.live.tls_client import connect_tls
+from tests.live.websocket_client import Frame, connect_websocket
 
 NEEDED = ("setproctitle", "psutil", "toml", "uvloop", "httptools", "websockets", "cronsim")
 

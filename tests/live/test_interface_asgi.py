@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.web import events, open_gate, serving_app
-from tests.live.wire import CutOffError, ask, get, post, tcp, unix
+from tests.live.raw_client import CutOffError, ask, get, post, tcp, unix
+from tests.live.web_apps import events, open_gate, serving_app
 
 
 @pytest.fixture(scope="module")

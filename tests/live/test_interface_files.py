@@ -14,10 +14,10 @@ import pytest
 
 from tests.certificates import Keyring
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.memory import PeakMemory
-from tests.live.secure import connect_tls, has_clean_log
-from tests.live.web import lazy_servers
-from tests.live.wire import CutOffError, ask, get, tcp, unix
+from tests.live.process_memory import PeakMemory
+from tests.live.raw_client import CutOffError, ask, get, tcp, unix
+from tests.live.tls_client import connect_tls, has_clean_log
+from tests.live.web_apps import lazy_servers
 
 KINDS = {
     "wsgi": ("files:wsgi",),

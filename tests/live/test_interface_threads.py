@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import APPS, Server, command, serving, wait_for
-from tests.live.held import Gate
-from tests.live.wire import RawConnection, ask, get, post, tcp
+from tests.live.held_requests import Gate
+from tests.live.raw_client import RawConnection, ask, get, post, tcp
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
-from tests.live.web import lazy_servers, open_gate, serving_app
-from tests.live.wire import RawConnection, ask, chunked, get, post, tcp, unix
+from tests.live.raw_client import RawConnection, ask, chunked, get, post, tcp, unix
+from tests.live.web_apps import lazy_servers, open_gate, serving_app
 
 THREADS = {"inline": (), "threads": ("--threads", "2")}
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import Keyring
-from tests.live.frames import connect_websocket
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.secure import connect_tls
-from tests.live.wire import get, post, tcp
+from tests.live.raw_client import get, post, tcp
+from tests.live.tls_client import connect_tls
+from tests.live.websocket_client import connect_websocket
 
 KINDS = {
     "wsgi": ("isolation:wsgi",),

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.live.app_sources import write_version
+from tests.live.client_load import client_load
 from tests.live.harness import PATIENCE, command, serving, wait_for
 from tests.live.home import temporary_home
-from tests.live.load import client_load
-from tests.live.sources import write_version
 
 SLEEPY = """
 def app(environ, start_response, _inner=app):

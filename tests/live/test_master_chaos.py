@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.live.app_sources import ASYNC_HOLD, HOLD, write_version
+from tests.live.client_load import Failure, Report, client_load
 from tests.live.harness import Server, serving, wait_for
-from tests.live.held import Gate, is_closed, read_response, send_request
-from tests.live.load import Failure, Report, client_load
-from tests.live.sources import ASYNC_HOLD, HOLD, write_version
+from tests.live.held_requests import Gate, is_closed, read_response, send_request
 
 
 @pytest.fixture

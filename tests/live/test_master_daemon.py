@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.live.app_sources import write_version
 from tests.live.harness import PATIENCE, command, wait_for
-from tests.live.held import Gate, read_response, send_request
-from tests.live.sources import write_version
+from tests.live.held_requests import Gate, read_response, send_request
 
 
 def left_in(folder: Path) -> list[psutil.Process]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.live.app_sources import write_version
 from tests.live.harness import Server, command, serving, shared_folder
-from tests.live.sources import write_version
 
 USAGE, APP, MACHINE = 100, 102, 111
 SOON = 8.0

@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.live.app_sources import ASYNC_HOLD, write_version
 from tests.live.harness import PATIENCE, Server, command, serving, wait_for
-from tests.live.held import Gate, read_response, send_request
+from tests.live.held_requests import Gate, read_response, send_request
 from tests.live.home import temporary_home
-from tests.live.sources import ASYNC_HOLD, write_version
 
 
 def ask_unix(path: Path) -> bytes:

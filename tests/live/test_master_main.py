@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.live.client_load import BODY_WORDS, client_load
 from tests.live.harness import Server, serving
-from tests.live.held import Gate, read_response, send_request
-from tests.live.load import BODY_WORDS, client_load
+from tests.live.held_requests import Gate, read_response, send_request
 
 _ANSWER = f"""\
 import asyncio, os, prefork

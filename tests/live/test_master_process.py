@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from prefork.unix.cores import usable_cores
+from tests.live.app_sources import HOLD, write_version
 from tests.live.harness import PATIENCE, Server, serving, shared_folder, wait_for
-from tests.live.held import Gate, read_response, send_request
-from tests.live.sources import HOLD, write_version
+from tests.live.held_requests import Gate, read_response, send_request
 
 ABOUT = """
 import json, sys

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.live.app_sources import HOLD, write_version
+from tests.live.client_load import client_load
 from tests.live.harness import Server, serving, wait_for
-from tests.live.held import Gate, is_closed, read_response, send_request
-from tests.live.load import client_load
+from tests.live.held_requests import Gate, is_closed, read_response, send_request
 from tests.live.reloads import assert_nothing_lost, reload
-from tests.live.sources import HOLD, write_version
 
 RELOADS = 20
 

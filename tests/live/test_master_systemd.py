@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.live.app_sources import write_version
 from tests.live.harness import PATIENCE, Server, command, serving, wait_for
-from tests.live.held import Gate, read_response, send_request
-from tests.live.sources import write_version
+from tests.live.held_requests import Gate, read_response, send_request
 
 ENVIRONMENT = """
 import json

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from prefork import Client
+from tests.live.client_load import client_load
 from tests.live.harness import HOME, command, shared_folder, wait_for
-from tests.live.load import client_load
 from tests.live.programs import needs_node, running_program, write_node
 from tests.live.reloads import assert_nothing_lost, reload
 

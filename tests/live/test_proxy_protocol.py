@@ -13,8 +13,8 @@ import pytest
 
 from tests.certificates import Keyring
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.web import lazy_servers, serving_app
-from tests.live.wire import RawConnection, get, post, tcp, unix
+from tests.live.raw_client import RawConnection, get, post, tcp, unix
+from tests.live.web_apps import lazy_servers, serving_app
 
 LINE = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n"
 

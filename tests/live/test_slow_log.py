@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.live.app_sources import ASYNC_HOLD, HOLD, write_version
 from tests.live.harness import serving, wait_for
-from tests.live.held import Gate, read_response, send_request
-from tests.live.sources import ASYNC_HOLD, HOLD, write_version
+from tests.live.held_requests import Gate, read_response, send_request
 
 SLOW = ("--slow-log", "200ms")
 

@@ -14,7 +14,7 @@ LIMIT = 600.0
 RUNS = {
     "fuzz": ["-m", "tests.fuzz", "--seconds", "120"],
     "hostile children": ["-m", "tests.hostile", "--seconds", "5"],
-    "log lines": ["scripts/soak_logs.py", "--seconds", "60", "--rate", "20000", "--kill"],
+    "log lines": ["scripts/soak_logs.py", "--seconds", "60", "--rate", "20000"],
     "verbs": ["-m", "pytest", "tests/live/test_manage_beside.py", "--seeds", "20"],
 }
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.live.app_sources import write_version
 from tests.live.harness import command, serving
-from tests.live.held import read_response, send_request
-from tests.live.sources import write_version
+from tests.live.held_requests import read_response, send_request
 
 BLOCKED = """
 import time

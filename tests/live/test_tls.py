@@ -11,7 +11,8 @@ import pytest
 
 from tests.certificates import Issued, Keyring
 from tests.live.harness import APPS, PATIENCE, Server, serving
-from tests.live.secure import (
+from tests.live.raw_client import CutOffError, get, tcp
+from tests.live.tls_client import (
     connect_plain,
     connect_tls,
     has_clean_log,
@@ -19,8 +20,7 @@ from tests.live.secure import (
     read_dump,
     serving_tls,
 )
-from tests.live.web import lazy_servers, serving_app
-from tests.live.wire import CutOffError, get, tcp
+from tests.live.web_apps import lazy_servers, serving_app
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import SECRET, Authority, Issued
+from tests.live.app_sources import write_version
+from tests.live.client_load import client_load
 from tests.live.harness import PATIENCE, Server, command, serving, shared_folder
-from tests.live.load import client_load
-from tests.live.secure import connect_tls, has_clean_log, is_refused
-from tests.live.sources import write_version
-from tests.live.wire import ask, get
+from tests.live.raw_client import ask, get
+from tests.live.tls_client import connect_tls, has_clean_log, is_refused
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import pytest
 
 from tests.certificates import Keyring
 from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
-from tests.live.memory import PeakMemory
-from tests.live.secure import connect_plain, connect_tls, has_clean_log, serving_tls
-from tests.live.web import lazy_servers
-from tests.live.wire import CutOffError, get, post, tcp
+from tests.live.process_memory import PeakMemory
+from tests.live.raw_client import CutOffError, get, post, tcp
+from tests.live.tls_client import connect_plain, connect_tls, has_clean_log, serving_tls
+from tests.live.web_apps import lazy_servers
 
 MEGABYTE = 2**20
 TIMES = (*("--keepalive", "700ms", "--send-timeout", "700ms"), *("--limit-body", "16m"))

@@ -13,13 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.live.app_sources import write_version
+from tests.live.client_load import client_load
 from tests.live.harness import Server, command, serving, wait_for
-from tests.live.held import Gate
+from tests.live.held_requests import Gate
 from tests.live.home import fetch, temporary_home
-from tests.live.load import client_load
 from tests.live.programs import running_program
 from tests.live.reloads import assert_nothing_lost
-from tests.live.sources import write_version
 
 
 def watcher(server: Server, count: int = 1) -> psutil.Process:
@@ -299,7 +299,7 @@ def test_an_app_from_a_file_is_watched_in_the_background(tmp_path: Path) -> None
 
         log = home.home / "web" / "log"
         wait_for(lambda: "INFO watching /" in log.read_text(), "a watcher")
-        home.write("web.py", (home.folder / "web.py").read_text().replace("one", "two"))
+        home.write("web_apps.py", (home.folder / "web_apps.py").read_text().replace("one", "two"))
         wait_for(lambda: "reloaded to gen 2" in log.read_text(), "new code")
         assert fetch(home.app()) == b"two"
         home.run_ok("stop", "web")

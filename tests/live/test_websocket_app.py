@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.live.frames import (
+from tests.live.harness import APPS, Server, serving, wait_for
+from tests.live.raw_client import Answer, get, post, tcp
+from tests.live.web_apps import events, lazy_servers, open_gate, serving_app
+from tests.live.websocket_client import (
     ACCEPT,
     BINARY,
     HANDSHAKE,
@@ -20,9 +23,6 @@ from tests.live.frames import (
     close_frame,
     connect_websocket,
 )
-from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.web import events, lazy_servers, open_gate, serving_app
-from tests.live.wire import Answer, get, post, tcp
 
 HELLO = Frame(TEXT, b"Hello")
 

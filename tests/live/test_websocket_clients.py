@@ -10,7 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
-from tests.live.web import lazy_servers
+from tests.live.web_apps import lazy_servers
 
 APPLICATIONS = {"plain": "sockets:app", "starlette": "starlette_sockets:app"}
 MESSAGES: list[str | bytes] = [

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.live.frames import (
+from tests.live.harness import APPS, Server, serving
+from tests.live.process_memory import PeakMemory
+from tests.live.raw_client import tcp
+from tests.live.websocket_client import (
     BINARY,
     COMPRESSED,
     CONT,
@@ -23,9 +26,6 @@ from tests.live.frames import (
     close_frame,
     connect_websocket,
 )
-from tests.live.harness import APPS, Server, serving
-from tests.live.memory import PeakMemory
-from tests.live.wire import tcp
 
 SIZES = (0, 1, 16, 64, 125, 126, 127, 1024, 8192, 65535, 65536, 131072)
 TAIL = b"\0\0\xff\xff"

@@ -10,7 +10,11 @@ from typing import Any, NoReturn
 
 import pytest
 
-from tests.live.frames import (
+from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
+from tests.live.process_memory import PeakMemory
+from tests.live.raw_client import CutOffError, RawConnection, get, tcp, unix
+from tests.live.web_apps import events, lazy_servers, open_gate
+from tests.live.websocket_client import (
     BINARY,
     CLOSE,
     HANDSHAKE,
@@ -22,10 +26,6 @@ from tests.live.frames import (
     close_frame,
     connect_websocket,
 )
-from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
-from tests.live.memory import PeakMemory
-from tests.live.web import events, lazy_servers, open_gate
-from tests.live.wire import CutOffError, RawConnection, get, tcp, unix
 
 MEBI = 1 << 20
 BOUND = 16 * MEBI

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.live.frames import (
+from tests.live.harness import APPS, Server, serving, wait_for
+from tests.live.web_apps import events
+from tests.live.websocket_client import (
     BINARY,
     CLOSE,
     CONT,
@@ -21,8 +23,6 @@ from tests.live.frames import (
     close_frame,
     connect_websocket,
 )
-from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.web import events
 
 SIZES = (0, 1, 125, 126, 127, 128, 65535, 65536)
 HELLO = Frame(TEXT, b"Hello")

@@ -9,11 +9,18 @@ from typing import Any
 import pytest
 
 from tests.certificates import Keyring
-from tests.live.frames import ACCEPT, BINARY, TEXT, Frame, WebSocketConnection, close_frame
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.memory import PeakMemory
-from tests.live.secure import connect_tls, has_clean_log
-from tests.live.wire import CutOffError
+from tests.live.process_memory import PeakMemory
+from tests.live.raw_client import CutOffError
+from tests.live.tls_client import connect_tls, has_clean_log
+from tests.live.websocket_client import (
+    ACCEPT,
+    BINARY,
+    TEXT,
+    Frame,
+    WebSocketConnection,
+    close_frame,
+)
 
 
 def sockets(folder: Path, keys: Keyring, *arguments: str) -> Any:

@@ -15,7 +15,7 @@ Design
   that woke between the two callbacks learned that its queue is empty, and its wakeup was spent.
   Such a connection waited for the next one to come; with one worker under light load this happened
   about once in three runs of a long test suite. In addition each heartbeat looks at the queues, and
-  only EAGAIN counts as an empty queue (tests/live/test_lost_look.py).
+  only EAGAIN counts as an empty queue (tests/live/test_missed_wakeup.py).
 - **Not EPOLLEXCLUSIVE,** which nginx uses since 1.11.3: it wakes one worker, and that need not be
   one with the least load.
 - **``epoll`` and ``poll`` are imported by name,** before the app: gevent and eventlet remove them

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.live.harness import PATIENCE, Server
-from tests.live.wire import get
+from tests.live.raw_client import get
 
 AT_ONCE = 500
 """Connections that are opened at once: fewer than the default backlog."""

@@ -10,7 +10,7 @@ wants it (RFC 9112 section 9.3.1).
 The parent tells the clients which phase of the test has begun. A request belongs to the phase in
 which it began, so "only the new version from now on" is a question about one phase.
 
-The app has to answer with its version and its pid, ``BODY_WORDS`` times (``sources.py``).
+The app has to answer with its version and its pid, ``BODY_WORDS`` times (``app_sources.py``).
 """
 
 import argparse
@@ -94,7 +94,7 @@ class LoadGenerator:
     def __init__(self, port: int, keep: int, fresh: int, pause: float, ca: str) -> None:
         words = [str(word) for word in (port, keep, fresh, pause, ca)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.live.load", *words],
+            [sys.executable, "-m", "tests.live.client_load", *words],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

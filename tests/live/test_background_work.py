@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.held import Gate, read_response, send_request
+from tests.live.held_requests import Gate, read_response, send_request
 
 KINDS = {
     "wsgi": ("leftovers:wsgi",),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tests.live.harness import APPS, Server, serving
-from tests.live.wire import ask, get
+from tests.live.raw_client import ask, get
 
 KINDS = {
     "wsgi": ("web_wsgi:app",),

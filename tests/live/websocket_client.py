@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 
 from tests.live.harness import Server
-from tests.live.wire import Answer, RawConnection, get, tcp
+from tests.live.raw_client import Answer, RawConnection, get, tcp
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.harness import APPS, serving
-from tests.live.wire import ask, get
+from tests.live.raw_client import ask, get
 
 ONE = get("/", "Connection: close")
 
@@ -18,7 +18,7 @@ def test_a_connection_that_was_not_found_at_first_is_accepted_without_another_wa
     tmp_path: Path, workers: int, accept: str, bound: list[str]
 ) -> None:
     options = (f"--pythonpath={APPS}", f"--accept={accept}", *bound)
-    with serving(tmp_path, "lost_look:app", *options, workers=workers) as server:
+    with serving(tmp_path, "missed_wakeup:app", *options, workers=workers) as server:
         assert ask(server, ONE).status == 200
         (tmp_path / "armed").touch()
         assert ask(server, ONE).status == 200

@@ -1,4 +1,4 @@
-"""TLS clients, raw like those of wire.py: an end without close_notify is noticed."""
+"""TLS clients, raw like those of raw_client.py: an end without close_notify is noticed."""
 
 import json
 import re
@@ -10,8 +10,8 @@ from typing import Any
 
 from tests.certificates import Keyring
 from tests.live.harness import PATIENCE, Server
-from tests.live.web import serving_app
-from tests.live.wire import CutOffError, RawConnection, get, tcp
+from tests.live.raw_client import CutOffError, RawConnection, get, tcp
+from tests.live.web_apps import serving_app
 
 
 def serving_tls(

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import Authority
-from tests.live.frames import Frame, connect_websocket
+from tests.live.app_sources import HOLD, write_version
+from tests.live.client_load import Report, client_load
 from tests.live.harness import APPS, Server, serving, wait_for
-from tests.live.held import Gate
-from tests.live.load import Report, client_load
-from tests.live.sources import HOLD, write_version
-from tests.live.wire import CutOffError, RawConnection, get, tcp, unix
+from tests.live.held_requests import Gate
+from tests.live.raw_client import CutOffError, RawConnection, get, tcp, unix
+from tests.live.websocket_client import Frame, connect_websocket
 
 CLIENTS = 12
 WORTH_SHARING = 0.002
@@ -242,7 +242,7 @@ def test_the_only_client_of_a_worker_stays(tmp_path: Path) -> None:
 
 
 def write_slow_version(folder: Path, version: int) -> None:
-    """Write the app of the clients in load.py, with calls of 10 ms."""
+    """Write the app of the clients in client_load.py, with calls of 10 ms."""
     write_version(folder, version, code="import time")
     with (folder / "app.py").open("a") as source:
         source.write(

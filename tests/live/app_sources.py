@@ -1,13 +1,13 @@
 """Source code of small apps that tests write into a folder of their own, where a reload finds it.
 
 ``GET /`` is answered with the app's version and the worker's pid, over and over, as the clients of
-``load.py`` expect it. ``GET /name`` is answered by the module's function of that name, which
+``client_load.py`` expect it. ``GET /name`` is answered by the module's function of that name, which
 a test adds: that is how an app comes to hang, to exit, or to block in a Gate.
 """
 
 from pathlib import Path
 
-from tests.live.load import BODY_WORDS
+from tests.live.client_load import BODY_WORDS
 
 _COMMON = f"""\
 import os
