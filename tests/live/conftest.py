@@ -5,9 +5,12 @@ slow    minutes, or tools that are not on every machine: only ``scripts/test --a
 smoke   a part of the suite that ``scripts/test --pythons`` runs on each version of Python
 """
 
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+
+from tests.live.harness import SERVERS
 
 LOAD = {"test_bench", "test_fair_accept", "test_master_autoscale", "test_master_chaos"}
 SLOW = {"test_soak"}
@@ -33,3 +36,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             for marker, modules in MARKERS.items():
                 if item.path.stem in modules:
                     item.add_marker(marker)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the logs of a test's servers when it fails, and forget them when it has ended."""
+    report = yield
+    if report.failed:
+        for server in SERVERS:
+            report.sections.append((f"log of the master {server.pid}", server.log))
+    if call.when == "teardown":
+        # Servers of a module's fixture go on, but each was shown with the tests that it served.
+        SERVERS[:] = [server for server in SERVERS if server.process.poll() is None]
+    return report

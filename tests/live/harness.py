@@ -51,6 +51,10 @@ def wait_for(happened: Callable[[], T], what: str, patience: float = PATIENCE) -
         time.sleep(0.005)
 
 
+SERVERS: list["Server"] = []
+"""The servers of the test that runs; their logs are shown when it fails (conftest.py)."""
+
+
 class Server:
     """A prefork master that runs in the foreground."""
 
@@ -81,6 +85,7 @@ class Server:
             errors="replace",
         )
         self.pid = self.process.pid
+        SERVERS.append(self)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 

@@ -112,7 +112,7 @@ def test_check_refuses_wrong_settings(tmp_path: Path) -> None:
     ("arguments", "told"),
     [
         ([], "no app: write prefork MODULE:CALLABLE"),
-        (["app", "other"], "what is 'other'?"),
+        (["app", "other"], "unexpected argument 'other': only one app can be served"),
         (["--workrs", "3", "app"], "no option is called --workrs; did you mean --workers?"),
         (["--workers", "many", "app"], "--workers = 'many' is wrong: expected"),
         (["--workers", "-2", "app"], "--workers = '-2' is wrong: expected"),

@@ -54,7 +54,7 @@ def test_a_main_that_takes_its_connections_itself_has_no_tls(folder: Path) -> No
     words = ("-b", "127.0.0.1:0", "--tls-cert", "good.both", "prefork.demo:main")
     run = command(*words, cwd=folder)
     assert run.returncode == 100
-    assert "main(listener) takes its connections itself" in run.stderr
+    assert "main(listener) accepts its connections itself" in run.stderr
 
 
 def test_an_expired_certificate_is_served_with_a_warning(ca: Authority, tmp_path: Path) -> None:

@@ -71,9 +71,10 @@ def _start(arguments: list[str]) -> int:
 
 
 def _positional_words(words: list[str]) -> list[str]:
-    """Return the words that are no options and follow none.
+    """Return the words that are neither options nor values of options.
 
-    The value of an option, such as the file in ``-c FILE.toml``, is not among them.
+    A word behind an option is its value, as the file in ``-c FILE.toml``, unless the option is one
+    of ``FLAGS_WITHOUT_VALUE``.
     """
     return [
         word
