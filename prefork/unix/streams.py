@@ -135,7 +135,7 @@ def _get_attribute(stream: Any, name: str) -> Any:
 
 
 def _is_open(stream: Any) -> bool:
-    """Return whether a stream is open; a detached TextIOWrapper, which raises ValueError, is not."""
+    """Return whether a stream is open; one whose state cannot be asked is not."""
     try:
         return not stream.closed
     except AttributeError:
