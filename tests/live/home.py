@@ -27,7 +27,7 @@ class Home:
         self.folder.mkdir()
         self.home = path / "home"
         self.client = Client(self.home)
-        self.write("web_apps.py", APP.format(text="one"))
+        self.write("web.py", APP.format(text="one"))
 
     def write(self, name: str, text: str) -> None:
         """Write a file into the folder of apps."""

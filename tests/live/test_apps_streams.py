@@ -66,7 +66,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 @pytest.mark.parametrize("kind", list(REPLACED))
 def test_the_app_starts_in_the_background_and_ends(home: Home, kind: str) -> None:
-    home.write("web_apps.py", _CLASSES + REPLACED[kind] + APP)
+    home.write("web.py", _CLASSES + REPLACED[kind] + APP)
     home.start()
     app = home.app()
     assert fetch(app) == b"served"
@@ -84,7 +84,7 @@ def test_the_app_starts_in_the_background_and_ends(home: Home, kind: str) -> Non
 
 @pytest.mark.parametrize("kind", list(REPLACED))
 def test_the_app_starts_as_a_daemon(tmp_path: Path, kind: str) -> None:
-    (tmp_path / "web_apps.py").write_text(_CLASSES + REPLACED[kind] + APP)
+    (tmp_path / "web.py").write_text(_CLASSES + REPLACED[kind] + APP)
     log, pid_file = tmp_path / "log", tmp_path / "pid"
     words = ("-D", "-b", f"unix:{tmp_path}/http", "--log-file", str(log), "-p", str(pid_file))
     started = command(*words, "--name", f"daemon-{kind}", "web:app", cwd=tmp_path)
@@ -100,7 +100,7 @@ def test_the_app_starts_as_a_daemon(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", list(REPLACED))
 def test_the_app_is_served_in_the_foreground(tmp_path: Path, kind: str) -> None:
-    (tmp_path / "web_apps.py").write_text(_CLASSES + REPLACED[kind] + APP)
+    (tmp_path / "web.py").write_text(_CLASSES + REPLACED[kind] + APP)
     with serving(tmp_path, "web:app") as server:
         assert server.get() == (200, b"served")
         assert server.stop() == 0
@@ -111,11 +111,11 @@ def test_the_app_is_served_in_the_foreground(tmp_path: Path, kind: str) -> None:
 def test_a_file_of_the_app_at_descriptor_1_is_left_alone(home: Home) -> None:
     own = home.folder / "own"
     code = f"os.close(1)\nown = open({str(own)!r}, 'w', buffering=1)\nassert own.fileno() == 1\n"
-    home.write("web_apps.py", f"{_CLASSES}{code}own.write('one\\n')\n{APP}")
+    home.write("web.py", f"{_CLASSES}{code}own.write('one\\n')\n{APP}")
     home.start()
     app = home.app()
     assert fetch(app) == b"served"
-    home.write("web_apps.py", f"{_CLASSES}{code}own.write('two\\n')\n{APP}")
+    home.write("web.py", f"{_CLASSES}{code}own.write('two\\n')\n{APP}")
     home.run_ok("stop", "web")
     assert own.read_text() == "one\n"
     log = Path(app["log"]).read_text()
@@ -124,7 +124,7 @@ def test_a_file_of_the_app_at_descriptor_1_is_left_alone(home: Home) -> None:
 
 def test_output_before_the_stream_was_replaced_is_kept(tmp_path: Path) -> None:
     code = "print('before')\nsys.stdout = io.StringIO()\n"
-    (tmp_path / "web_apps.py").write_text(_CLASSES + code + APP)
+    (tmp_path / "web.py").write_text(_CLASSES + code + APP)
     with open(tmp_path / "out", "wb") as out, serving(tmp_path, "web:app", stdout=out) as server:
         assert server.stop() == 0
     assert (tmp_path / "out").read_text() == "before\n"

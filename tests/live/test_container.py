@@ -63,7 +63,7 @@ def app(environ, start_response):
 
 
 def test_orphans_are_reaped_and_signals_heard(tmp_path: Path) -> None:
-    (tmp_path / "web_apps.py").write_text(ORPHANS)
+    (tmp_path / "web.py").write_text(ORPHANS)
     with contained(tmp_path, "web:app") as (server, master):
         for _ in range(20):
             assert server.get() == (200, b"one")
@@ -142,7 +142,7 @@ def test_a_stop_while_the_master_waits_to_restart_the_program(tmp_path: Path) ->
 
 
 def test_the_log_goes_to_stdout(tmp_path: Path) -> None:
-    (tmp_path / "web_apps.py").write_text(ORPHANS)
+    (tmp_path / "web.py").write_text(ORPHANS)
     with open(tmp_path / "out", "wb") as out:
         server = Server("-b", "127.0.0.1:0", "--log-file", "-", "web:app", cwd=tmp_path, stdout=out)
     try:

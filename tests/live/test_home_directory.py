@@ -31,7 +31,7 @@ def app(environ, start_response):
 def folder() -> Iterator[Path]:
     """Yield a folder in which every user may create files."""
     with shared_folder() as folder:
-        (folder / "web_apps.py").write_text(APP)
+        (folder / "web.py").write_text(APP)
         folder.chmod(0o1777)
         yield folder
 

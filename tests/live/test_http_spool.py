@@ -109,14 +109,14 @@ def test_a_disk_without_space_is_a_503_and_keeps_some(
 
 
 def test_a_missing_folder_is_an_error_at_the_start(tmp_path: Path) -> None:
-    (tmp_path / "web_apps.py").write_text("def app(environ, start_response): ...\n")
+    (tmp_path / "web.py").write_text("def app(environ, start_response): ...\n")
     ended = command("-b", "127.0.0.1:0", "--spool-dir", "gone", "web:app", cwd=tmp_path)
     assert ended.returncode == 100
     assert f"spool-dir: there is no folder {tmp_path}/gone" in ended.stderr
 
 
 def test_a_folder_that_the_workers_cannot_write_to_is_an_error_at_the_start(tmp_path: Path) -> None:
-    (tmp_path / "web_apps.py").write_text("def app(environ, start_response): ...\n")
+    (tmp_path / "web.py").write_text("def app(environ, start_response): ...\n")
     ended = command("-b", "127.0.0.1:0", "--spool-dir", "/proc", "web:app", cwd=tmp_path)
     assert ended.returncode == 111
     assert "spool-dir: no file can be made in /proc" in ended.stderr

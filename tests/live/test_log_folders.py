@@ -90,7 +90,7 @@ def site() -> Iterator[Site]:
         secret.write_bytes(SECRET)
         secret.chmod(0o600)
         with temporary_home(folder) as home:
-            home.write("web_apps.py", APP)
+            home.write("web.py", APP)
             site = Site(home, folder, logs, secret)
             yield site
             assert site.untouched()

@@ -48,7 +48,7 @@ DROPPED = re.compile(r"\S+ \S+ \[\d+\] (\d+) lines are missing here, they could 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
     home = Home(tmp_path)
-    (home.folder / "web_apps.py").write_text(APP)
+    (home.folder / "web.py").write_text(APP)
     try:
         yield home
     finally:
@@ -210,7 +210,7 @@ def test_partial_long_and_multiple_lines(home: Home) -> None:
 
 
 def test_a_traceback_of_the_app_stays_in_order(home: Home) -> None:
-    (home.folder / "web_apps.py").write_text(
+    (home.folder / "web.py").write_text(
         APP.replace(
             "        raise", "        import traceback; traceback.print_stack()\n        raise"
         )
@@ -329,7 +329,7 @@ def test_logs_filters(home: Home) -> None:
 
 def test_in_the_foreground_output_goes_to_a_folder_when_one_is_named(tmp_path: Path) -> None:
     """The log is written neither through a symlink nor into another user's file."""
-    (tmp_path / "web_apps.py").write_text(APP)
+    (tmp_path / "web.py").write_text(APP)
     target = tmp_path / "precious"
     target.write_text("precious\n")
     (tmp_path / "logs").mkdir()
@@ -439,7 +439,7 @@ def test_without_a_folder_output_goes_to_the_masters_streams(home: Home) -> None
 
 
 def test_when_the_master_is_killed_the_last_lines_are_written(home: Home) -> None:
-    (home.folder / "web_apps.py").write_text(
+    (home.folder / "web.py").write_text(
         APP + "import atexit\natexit.register(print, 'good bye')\n"
     )
     home.start()

@@ -33,7 +33,7 @@ def test_the_tutorial_works_step_by_step(home: Home) -> None:
     assert home.run_ok("scale", "web", "+2") == "web: 4 workers\n"
     assert home.run_ok("scale", "web", "1") == "web: 1 worker\n"
     assert [worker["slot"] for worker in home.app()["workers"]] == [0]
-    home.write("web_apps.py", APP.format(text="two"))
+    home.write("web.py", APP.format(text="two"))
     assert "reloaded to gen 2" in home.run_ok("reload", "web")
     assert fetch(home.app()) == b"two"
     assert "reloaded to gen 2" in home.run_ok("logs", "web")
@@ -46,14 +46,14 @@ def test_the_tutorial_works_step_by_step(home: Home) -> None:
 
 def test_a_bad_deploy_fails_with_its_traceback_and_the_old_code_serves(home: Home) -> None:
     home.start()
-    home.write("web_apps.py", "raise RuntimeError('no such table')\n")
+    home.write("web.py", "raise RuntimeError('no such table')\n")
     output = home.run_failing(102, "reload", "web")
     assert "RuntimeError: no such table" in output
     assert "gen 1 serves on" in output
     app = home.app()
     assert (app["state"], app["generation"]) == ("frozen", 1)
     assert fetch(app) == b"one"
-    home.write("web_apps.py", APP.format(text="two"))
+    home.write("web.py", APP.format(text="two"))
     home.run_ok("reload", "web")
     assert fetch(home.app()) == b"two"
 

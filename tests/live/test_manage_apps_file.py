@@ -39,7 +39,7 @@ app = "web:app"
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
     with temporary_home(tmp_path) as made:
-        made.write("web_apps.py", ECHO)
+        made.write("web.py", ECHO)
         made.write("prefork.toml", FILE)
         yield made
 
@@ -196,7 +196,7 @@ def test_help_and_version_are_words_too(home: Home) -> None:
 
 
 def test_an_app_that_was_not_started_from_the_file_is_refused(home: Home) -> None:
-    home.write("web_apps.py", APP.format(text="one"))
+    home.write("web.py", APP.format(text="one"))
     home.start()
     assert "runs already, and not from" in home.run_failing(100, "start", "prefork.toml")
     assert list(generations(home)) == ["web"]

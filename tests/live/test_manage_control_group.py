@@ -50,9 +50,9 @@ def ask(
 
 
 def start(home: Home) -> None:
-    text = (home.folder / "web_apps.py").read_text()
+    text = (home.folder / "web.py").read_text()
     home.write(
-        "web_apps.py",
+        "web.py",
         text.replace("    start_response", "    print('printed')\n    start_response"),
     )
     home.start("web", "-e", "TOKEN=s3cret", "--control-group", GROUP)

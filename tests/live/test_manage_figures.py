@@ -63,7 +63,7 @@ def test_the_figures_of_all_workers_are_in_the_list(home: Home) -> None:
 
 
 def test_the_oldest_request_in_flight_is_shown(home: Home) -> None:
-    home.write("web_apps.py", WAITS)
+    home.write("web.py", WAITS)
     home.start("web", "--threads", "2")
     with ThreadPoolExecutor() as threads:
         answer = threads.submit(fetch, home.app())
@@ -143,7 +143,7 @@ def test_monit_shows_the_figures_of_the_last_seconds(home: Home) -> None:
 
 
 def test_monit_shows_the_log_as_it_comes(home: Home) -> None:
-    home.write("web_apps.py", WAITS)
+    home.write("web.py", WAITS)
     home.write("go", "")
     home.start()
     with on_terminal(home, "monit") as terminal:

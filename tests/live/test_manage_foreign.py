@@ -111,7 +111,7 @@ def test_the_control_socket_replaces_any_file_in_its_place(home: Home, target: P
 def test_the_output_of_workers_goes_through_no_symlink(home: Home, target: Path) -> None:
     folder = a_folder(home)
     (folder / "web.out").symlink_to(target)
-    home.write("web_apps.py", "print('lost')\n" + (home.folder / "web_apps.py").read_text())
+    home.write("web.py", "print('lost')\n" + (home.folder / "web.py").read_text())
     home.start()
     home.run_ok("rotate", "web")
     assert "cannot open" in home.run_ok("logs", "web")

@@ -74,7 +74,7 @@ def log(home: Home, name: str = "web") -> str:
 
 def start_gated(home: Home) -> "subprocess.Popen[str]":
     """Start an app, and wait until its first worker boots."""
-    home.write("web_apps.py", GATED + APP.format(text="one"))
+    home.write("web.py", GATED + APP.format(text="one"))
     starting = begin(home, "start", "-b", "127.0.0.1:0", "--name", "web", "web:app")
     wait_for(lambda: home.client.apps() and home.app()["state"] == "starting", "it is starting")
     wait_for(lambda: home.app().get("workers"), "a worker boots")
@@ -86,7 +86,7 @@ def start_gated(home: Home) -> "subprocess.Popen[str]":
 
 def test_a_scale_whose_workers_keep_failing_fails_with_their_reason(home: Home) -> None:
     home.start()
-    home.write("web_apps.py", "raise RuntimeError('no such table')\n")
+    home.write("web.py", "raise RuntimeError('no such table')\n")
     said = home.run_failing(102, "scale", "web", "3")
     assert "1 of 3 workers serve, and prefork goes on trying: worker" in said
     assert "failed 3 times: " in said
@@ -94,18 +94,18 @@ def test_a_scale_whose_workers_keep_failing_fails_with_their_reason(home: Home) 
     app = home.app()
     assert (app["ready"], app["target"]) == (1, 3)
     assert fetch(app) == b"one"
-    home.write("web_apps.py", APP.format(text="two"))
+    home.write("web.py", APP.format(text="two"))
     wait_for(lambda: home.app()["ready"] == 3, "it went on trying")
 
 
 def test_a_scale_is_given_up_as_soon_as_max_restarts_is(home: Home) -> None:
     home.start("web", "--max-restarts", "0")
-    home.write("web_apps.py", "1 / 0\n")
+    home.write("web.py", "1 / 0\n")
     assert "failed once: " in home.run_failing(102, "scale", "web", "2")
 
 
 def test_a_start_with_one_serving_worker_is_reported_and_stays(home: Home) -> None:
-    home.write("web_apps.py", LATER_ONES_FAIL + APP.format(text="one"))
+    home.write("web.py", LATER_ONES_FAIL + APP.format(text="one"))
     environ = f"LOG={home.home}/web/log"
     words = ["start", "-w", "2", "-e", environ, "-b", "127.0.0.1:0", "--name", "web", "web:app"]
     said = home.run_failing(102, *words)
@@ -129,7 +129,7 @@ def test_a_reload_during_the_first_boot_ends_with_it(home: Home) -> None:
 
 def test_a_reload_to_another_address_during_the_first_boot_closes_the_old_one(home: Home) -> None:
     home.write("p.toml", 'app = "web:app"\nbind = "unix:one.sock"\nname = "web"\n')
-    home.write("web_apps.py", GATED + APP.format(text="one"))
+    home.write("web.py", GATED + APP.format(text="one"))
     starting = begin(home, "start", "p.toml")
     wait_for(lambda: home.client.apps() and home.app().get("workers"), "a worker boots")
     home.write("p.toml", 'app = "web:app"\nbind = "unix:two.sock"\nname = "web"\n')
@@ -142,7 +142,7 @@ def test_a_reload_to_another_address_during_the_first_boot_closes_the_old_one(ho
 
 def test_a_stop_ends_waiting_verbs_with_a_message(home: Home) -> None:
     home.start()
-    home.write("web_apps.py", GATED + APP.format(text="two"))
+    home.write("web.py", GATED + APP.format(text="two"))
     waiting = [begin(home, "reload", "web"), begin(home, "scale", "web", "3")]
     wait_for(lambda: "reloading" in log(home) and "scaling" in log(home), "both wait")
     assert home.run_ok("stop", "web") == "web: stopped\n"
@@ -157,7 +157,7 @@ def test_a_stop_ends_waiting_verbs_with_a_message(home: Home) -> None:
 def test_commands_to_a_stopping_app_are_refused(home: Home) -> None:
     hang = "    open('slow', 'w')\n    while True: time.sleep(0.01)\n    start_response"
     source = APP.format(text="one").replace("    start_response", hang)
-    home.write("web_apps.py", f"import time\n{source}")
+    home.write("web.py", f"import time\n{source}")
     home.start("web", "--kill-timeout", "20")
     with ThreadPoolExecutor() as threads:
         hanging = threads.submit(fetch, home.app())

@@ -102,7 +102,7 @@ def test_arguments_that_are_no_utf8_are_named_in_errors(
 def test_a_folder_whose_name_is_no_utf8_works(home: Home) -> None:
     folder = home.folder / "f\udcff"
     folder.mkdir()
-    (folder / "web_apps.py").write_text(APP.format(text="odd"))
+    (folder / "web.py").write_text(APP.format(text="odd"))
     home.run_ok("start", "-b", "127.0.0.1:0", "--chdir", str(folder), "web:app")
     home.run_ok("reload", "web")
     home.run_ok("save")

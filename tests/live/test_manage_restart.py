@@ -26,7 +26,7 @@ def change(home: Home, line: str) -> None:
     """Add a line to the settings, and change the code, so that answers show which code runs."""
     with open(home.folder / "p.toml", "a") as file:
         file.write(line + "\n")
-    home.write("web_apps.py", APP.format(text="two"))
+    home.write("web.py", APP.format(text="two"))
 
 
 def test_restart_reloads_where_that_is_enough(home: Home) -> None:
@@ -119,7 +119,7 @@ def test_an_app_that_does_not_start_leaves_no_socket_open(home: Home) -> None:
     home.run_ok("start", "p.toml")
     (address,) = home.app()["listening"]
     host, _, port = address.rpartition(":")
-    home.write("web_apps.py", "1 / 0\n")
+    home.write("web.py", "1 / 0\n")
     assert "ZeroDivisionError" in home.run_failing(102, "restart", "--stop-first", "web")
     with socket.socket() as client:
         assert client.connect_ex((host, int(port))) == errno.ECONNREFUSED

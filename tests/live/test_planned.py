@@ -87,7 +87,7 @@ def test_workers_that_grow_are_replaced_without_a_failure(
 def test_why_and_events_name_recycled_workers_and_reasons(tmp_path: Path) -> None:
     with temporary_home(tmp_path) as home:
         source = HOLD + "def app(environ, start_response):\n    hold(150)\n    start_response"
-        home.write("web_apps.py", source + '("200 OK", [])\n    return [b"ok"]\n')
+        home.write("web.py", source + '("200 OK", [])\n    return [b"ok"]\n')
         home.start("web", "--max-memory", "100m", "--max-memory-jitter", "1m")
         (before,) = home.app()["workers"]
         entry = home.client.find("web")[0]

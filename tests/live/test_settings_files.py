@@ -48,7 +48,7 @@ KINDS: dict[str, Callable[[Path], None]] = {
 def test_a_reload_refuses_the_file_and_the_workers_keep_serving(
     tmp_path: Path, option: str, reason: str
 ) -> None:
-    (tmp_path / "web_apps.py").write_text(APP)
+    (tmp_path / "web.py").write_text(APP)
     authority = Authority(tmp_path)
     authority.issue("good", "a.test", password=SECRET if option == "tls-password" else "")
     paths = {
@@ -80,7 +80,7 @@ def test_a_reload_refuses_the_file_and_the_workers_keep_serving(
 
 @pytest.mark.parametrize("reason", KINDS)
 def test_a_start_refuses_the_file(tmp_path: Path, reason: str) -> None:
-    (tmp_path / "web_apps.py").write_text(APP)
+    (tmp_path / "web.py").write_text(APP)
     KINDS[reason](tmp_path / "prefork.toml")
     done = command("-c", "prefork.toml", "-b", "127.0.0.1:0", "web:app", cwd=tmp_path)
     assert done.returncode == 100
@@ -89,7 +89,7 @@ def test_a_start_refuses_the_file(tmp_path: Path, reason: str) -> None:
 
 def test_settings_and_certificates_may_be_symlinks(tmp_path: Path) -> None:
     """Kubernetes replaces a symlink to the folder of a ConfigMap, certbot one to a certificate."""
-    (tmp_path / "web_apps.py").write_text(APP)
+    (tmp_path / "web.py").write_text(APP)
     Authority(tmp_path).issue("good", "a.test")
     for number in ("1", "2"):
         (tmp_path / number).mkdir()

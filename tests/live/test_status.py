@@ -32,7 +32,7 @@ from tests.live.status_server import (
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "web_apps.py").write_text(APP)
+    (tmp_path / "web.py").write_text(APP)
     (tmp_path / "token").write_text(TOKEN + "\n")
     return tmp_path
 
@@ -163,7 +163,7 @@ def test_signals_to_the_masters_process_group_do_not_end_it(folder: Path) -> Non
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_it_runs_as_the_workers_do_and_still_sees_log_and_deaths() -> None:
     with shared_folder() as folder:
-        (folder / "web_apps.py").write_text(APP)
+        (folder / "web.py").write_text(APP)
         options = ("-u", "nobody", "--log-dir", "logs")
         with watched(folder, *options) as server:
             # The status server shows its title before it changes its user.
@@ -239,7 +239,7 @@ def test_a_failed_reload_returns_the_reason_to_a_request_with_the_token(folder: 
 
 
 def test_the_apps_text_about_a_death_needs_the_token_if_there_is_one(folder: Path) -> None:
-    (folder / "web_apps.py").write_text(
+    (folder / "web.py").write_text(
         APP + "\nif os.path.exists('gate'): raise SystemExit('42')\n"
     )
     with watched(folder, "--status-token", "file:token") as server:

@@ -34,7 +34,7 @@ def page(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Page]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "web_apps.py").write_text(APP + SPEAKS)
+    (tmp_path / "web.py").write_text(APP + SPEAKS)
     (tmp_path / "token").write_text(TOKEN)
     return tmp_path
 

@@ -216,7 +216,7 @@ def assert_harmless(shown: bytes) -> None:
 
 
 def test_no_verb_passes_escape_sequences_on_to_a_terminal(home: Home) -> None:
-    home.write("web_apps.py", EVIL_APP)
+    home.write("web.py", EVIL_APP)
     home.start("web")
     home.write("fails", "")
     reload = terminal_output(home, "reload", "web")
@@ -246,7 +246,7 @@ def test_no_verb_passes_escape_sequences_on_to_a_terminal(home: Home) -> None:
 
 
 def test_a_pipe_gets_the_bytes_of_the_log(home: Home) -> None:
-    home.write("web_apps.py", PRINTS.format(rb"\x1b[31mred\x1b[m caf\xe9 \xff".decode()))
+    home.write("web.py", PRINTS.format(rb"\x1b[31mred\x1b[m caf\xe9 \xff".decode()))
     home.start("web", "--log-dir", "logs")
     fetch(home.app())
     printed(home)
@@ -257,7 +257,7 @@ def test_a_pipe_gets_the_bytes_of_the_log(home: Home) -> None:
 
 
 def test_a_reason_with_lone_surrogates_is_valid_json_for_programs(home: Home) -> None:
-    home.write("web_apps.py", EVIL_APP)
+    home.write("web.py", EVIL_APP)
     home.start("web")
     home.write("fails", "")
     error = home.run_failing(102, "reload", "web")
@@ -271,7 +271,7 @@ def test_a_reason_with_lone_surrogates_is_valid_json_for_programs(home: Home) ->
 def test_a_password_in_a_reason_is_in_no_title(home: Home) -> None:
     """ps shows titles to every user, and systemd its status."""
     home.start("web")
-    home.write("web_apps.py", "raise SystemExit('cannot log in with s3cret')\n")
+    home.write("web.py", "raise SystemExit('cannot log in with s3cret')\n")
     error = home.run_failing(102, "reload", "web")
     assert "s3cret" in error
     app = home.app()
@@ -291,7 +291,7 @@ def test_a_password_in_a_reason_is_in_no_title(home: Home) -> None:
 
 def test_identical_deaths_are_listed_once(home: Home) -> None:
     home.write(
-        "web_apps.py",
+        "web.py",
         "import os, sys\n"
         "if os.path.exists('fails'):\n"
         "    raise LookupError(f'no such luck {object()}')\n"
@@ -321,7 +321,7 @@ def test_one_worker_is_written_in_the_singular(home: Home) -> None:
 
 
 def test_a_log_line_above_16_kib_is_cut_between_characters(home: Home) -> None:
-    home.write("web_apps.py", PRINTS.format(r"\xe2\x82\xac" * 20_000))
+    home.write("web.py", PRINTS.format(r"\xe2\x82\xac" * 20_000))
     home.start("web", "--log-dir", "logs")
     fetch(home.app())
     text = printed(home).decode()
@@ -329,7 +329,7 @@ def test_a_log_line_above_16_kib_is_cut_between_characters(home: Home) -> None:
 
 
 def test_the_status_page_gets_printable_texts(tmp_path: Path) -> None:
-    (tmp_path / "web_apps.py").write_text(EVIL_APP)
+    (tmp_path / "web.py").write_text(EVIL_APP)
     options = ("--status", "127.0.0.1:0", "--log-dir", "logs")
     with serving(tmp_path, "web:app", *options) as server:
         place = server.wait_log(r"status on (\S+)")
@@ -355,7 +355,7 @@ def test_the_status_page_gets_printable_texts(tmp_path: Path) -> None:
 def test_a_character_that_comes_in_two_writes_stays_whole(home: Home) -> None:
     """The log writer does not wait without end for the end of a line, as for a prompt."""
     home.write(
-        "web_apps.py",
+        "web.py",
         "import os\n"
         "def app(environ, start_response):\n"
         "    os.write(1, b'caf\\xc3')\n"

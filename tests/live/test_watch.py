@@ -299,7 +299,7 @@ def test_an_app_from_a_file_is_watched_in_the_background(tmp_path: Path) -> None
 
         log = home.home / "web" / "log"
         wait_for(lambda: "INFO watching /" in log.read_text(), "a watcher")
-        home.write("web_apps.py", (home.folder / "web_apps.py").read_text().replace("one", "two"))
+        home.write("web.py", (home.folder / "web.py").read_text().replace("one", "two"))
         wait_for(lambda: "reloaded to gen 2" in log.read_text(), "new code")
         assert fetch(home.app()) == b"two"
         home.run_ok("stop", "web")
