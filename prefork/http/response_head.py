@@ -101,7 +101,7 @@ def encode_wsgi_status(text: str) -> tuple[int, bytes]:
     Returns the number and the encoded status line. Raises ResponseError.
     """
     reason = text.encode("latin-1", "replace")
-    if not re.fullmatch("[2-9][0-9]{2}( .*)?", text) or not _REASON.fullmatch(reason):
+    if not re.fullmatch("[2-5][0-9]{2}( .*)?", text) or not _REASON.fullmatch(reason):
         raise ResponseError(f"the status must be like '200 OK', not {text!r}")
     # Without a reason the line still has the space before it (RFC 9112 section 4).
     line = int(text[:3]), b"HTTP/1.1 " + reason + (b"\r\n" if " " in text else b" \r\n")
