@@ -7,10 +7,11 @@ the app are kept in ``seen``.
 import asyncio
 import re
 import socket
+import struct
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from prefork.errors import ClientGoneError
 from prefork.http.connection import Connection
@@ -20,7 +21,7 @@ from prefork.http.forwarded import TrustedProxies
 from prefork.http.limits import Limits
 from prefork.http.load import CONNECTION, Load
 from prefork.http.response_head import STATUS_LINES, HeaderPair, encode_field
-from prefork.http.server_state import ServerState
+from prefork.http.server_state import RequestHandler, ServerState
 from prefork.http.tick import TICK_PERIOD
 
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -38,7 +39,8 @@ class Seen:
 
 
 class MemorySocket:
-    """The socket of a MemoryTransport. Only SO_RCVLOWAT has an effect."""
+    """The socket of a MemoryTransport: SO_RCVLOWAT, SO_LINGER, and TCP_INFO with the bytes that the
+    client has acknowledged."""
 
     family = socket.AF_INET
 
@@ -48,9 +50,11 @@ class MemorySocket:
     def setsockopt(self, level: int, name: int, value: Any) -> None:
         if (level, name) == (socket.SOL_SOCKET, socket.SO_RCVLOWAT):
             self._transport.wait_for(value)
+        elif (level, name) == (socket.SOL_SOCKET, socket.SO_LINGER):
+            self._transport.resets = value == struct.pack("ii", 1, 0)
 
     def getsockopt(self, *_: int) -> bytes:
-        raise OSError("there is no kernel")
+        return struct.pack("=120xQ", self._transport.acknowledged)  # tcpi_bytes_acked (tcp(7))
 
     def fileno(self) -> int:
         raise OSError("there is no kernel")
@@ -60,9 +64,12 @@ class MemoryTransport(asyncio.Transport):
     """Keeps the bytes that the server writes; delivers those of the client while the server
     reads."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, swallows: int | None) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, swallows: int | None, tls: object | None
+    ) -> None:
         super().__init__({"peername": ("192.0.2.1", 4711), "sockname": ("192.0.2.2", 80)})
-        self._extra["socket"] = MemorySocket(self)  # type: ignore[attr-defined]
+        self._extra.update(socket=MemorySocket(self), ssl_object=tls)  # type: ignore[attr-defined]
+        self._is_tls = tls is not None
         self._loop = loop
         self.enough = 1
         """Bytes that must wait before the server is woken (SO_RCVLOWAT)."""
@@ -72,8 +79,14 @@ class MemoryTransport(asyncio.Transport):
         self.is_paused = False
         self.protocol: Any = None
         self.out = bytearray()
+        self.acknowledged = 0
+        """Bytes that the client has acknowledged."""
         self.closing = False
         self.half_closed = False
+        self.resets = False
+        """The end of the connection is a TCP reset, which a client cannot take for a proper end."""
+        self._is_full = False
+        self._is_lost = False
 
     # For the server.
 
@@ -83,19 +96,17 @@ class MemoryTransport(asyncio.Transport):
         self.out += data
         if self._swallows is not None and len(self.out) > self._swallows:
             self._swallows = None
-            self._full = True
+            self._is_full = True
             self.protocol.pause_writing()
-
-    _full = False
 
     def writelines(self, pieces: Iterable[Any]) -> None:
         self.write(b"".join(pieces))
 
     def get_write_buffer_size(self) -> int:
-        return 1 if self._full else 0
+        return 1 if self._is_full else 0
 
     def can_write_eof(self) -> bool:
-        return True
+        return not self._is_tls
 
     def write_eof(self) -> None:
         self.half_closed = True
@@ -104,11 +115,19 @@ class MemoryTransport(asyncio.Transport):
         return self.closing
 
     def close(self) -> None:
-        if not self.closing:
-            self.closing = True
-            self._loop.call_soon(self.protocol.connection_lost, None)
+        """End the connection when the client has read everything.
 
-    abort = close
+        With TLS asyncio also waits for the client's close_notify, which never comes here.
+        """
+        self.closing = True
+        if not self._is_full and not self._is_tls:
+            self.abort()
+
+    def abort(self) -> None:
+        self.closing = True
+        if not self._is_lost:
+            self._is_lost = True
+            self._loop.call_soon(self.protocol.connection_lost, None)
 
     def set_protocol(self, protocol: Any) -> None:
         self.protocol = protocol
@@ -131,11 +150,18 @@ class MemoryTransport(asyncio.Transport):
         self._inbox.append(data)
         self._hand_over()
 
+    def end(self) -> None:
+        """Deliver the end of the client's bytes."""
+        if not self.closing and not self.protocol.eof_received():
+            self.close()
+
     def drain(self) -> None:
         """Have the client read everything."""
-        if self._full:
-            self._full = False
+        if self._is_full:
+            self._is_full = False
             self.protocol.resume_writing()
+            if self.closing:
+                self.close()
 
     def _has_enough(self) -> bool:
         return sum(map(len, self._inbox)) >= self.enough
@@ -157,9 +183,11 @@ class MemoryTransport(asyncio.Transport):
 class Client:
     """The client's side of one connection."""
 
-    def __init__(self, server: "MemoryServer", swallows: int | None = None) -> None:
+    def __init__(
+        self, server: "MemoryServer", swallows: int | None = None, tls: object | None = None
+    ) -> None:
         self._server = server
-        self.transport = MemoryTransport(server.loop, swallows)
+        self.transport = MemoryTransport(server.loop, swallows, tls)
         self.transport.protocol = self.connection = server.kind(server.state)
         server.state.load.add(+CONNECTION)  # as the acceptor does
         server.state.load.add_expected_requests(+1)
@@ -169,28 +197,40 @@ class Client:
         """Send pieces, each of which arrives alone, with turns of the server's loop in between."""
         for piece in pieces:
             if piece:
-                self.transport.put(piece)
-                self._server.settle()
+                self._server.run(self.transport.put, piece)
         return self
 
     def finish(self) -> "Client":
         """Half-close the connection, which always wakes the server."""
         self.transport.wait_for(1)
         self._server.settle()
-        if not self.transport.closing and not self.connection.eof_received():
-            self.transport.close()
-        self._server.settle()
+        self._server.run(self.transport.end)
         return self
 
     def leave(self) -> None:
         """Close the connection from the client's side."""
-        self.transport.close()
+        self.transport.abort()
         self._server.settle()
+
+    def take(self, size: int) -> "Client":
+        """Acknowledge bytes, while others still wait for the client to read."""
+        self.transport.acknowledged += size
+        return self
+
+    def catch_up(self) -> "Client":
+        """Read everything that was sent, and keep up from now on."""
+        self._server.run(self.transport.drain)
+        return self
 
     @property
     def closed(self) -> bool:
         """Whether the server will send nothing more."""
         return self.transport.closing or self.transport.half_closed
+
+    @property
+    def was_reset(self) -> bool:
+        """Whether the server reset the connection: the client cannot take it for a proper end."""
+        return self.transport.closing and self.transport.resets
 
     @property
     def out(self) -> bytes:
@@ -300,22 +340,34 @@ class MemoryServer:
         self.recorder = Recorder(streams, self.loop)
         limits = limits or Limits()
         self.state = ServerState(
-            self.loop, self.recorder, limits, TrustedProxies((), (), strips=False), Load([0], 0)
+            self.loop,
+            self._make_handler(),
+            limits,
+            TrustedProxies((), (), strips=False),
+            Load([0], 0),
         )
         counts = limits.requests or limits.concurrency
         self.kind = CountingConnection if counts else Connection
 
-    def __enter__(self) -> "MemoryServer":
+    def _make_handler(self) -> RequestHandler:
+        return self.recorder
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         for connection in list(self.state.connections):
-            connection.abort()
+            connection.transport.abort()  # type: ignore[attr-defined]
         self.settle()
         self.loop.close()
 
-    def connect(self, swallows: int | None = None) -> Client:
-        return Client(self, swallows)
+    def connect(self, swallows: int | None = None, tls: object | None = None) -> Client:
+        return Client(self, swallows, tls)
+
+    def run(self, callback: Callable[..., object], *arguments: object) -> None:
+        """Call the server's code, and let the loop run until it has nothing to do."""
+        callback(*arguments)
+        self.settle()
 
     def settle(self) -> None:
         """Let the loop run until it has nothing to do."""
@@ -329,8 +381,7 @@ class MemoryServer:
         """Let time pass, with all ticks."""
         for _ in range(round(seconds / TICK_PERIOD)):
             self.loop.ahead += TICK_PERIOD
-            self.state.tick()
-            self.settle()
+            self.run(self.state.tick)
 
     def take_seen(self) -> list[Seen]:
         """Return the whole requests that the app got since the last call."""
