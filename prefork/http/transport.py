@@ -8,6 +8,8 @@ Design
   of acknowledged bytes is the one to which all of them lead. A client that reads slowly but
   steadily must not look like one that has stopped. Rejected: the size of asyncio's write buffer,
   which does not change while the kernel's buffer empties.
+- **A closed socket raises ValueError in asyncio, OSError in uvloop.** The first has -1 as its
+  descriptor, which ioctl(2) is not even called with; the second keeps its old number.
 """
 
 import asyncio
@@ -37,7 +39,7 @@ def delivery_progress(transport: asyncio.Transport) -> int:
             return -transport.get_write_buffer_size() - _queued_bytes(sock.fileno())
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED_OFFSET + 8)
         return int(struct.unpack_from("=Q", info, _BYTES_ACKED_OFFSET)[0])
-    except (OSError, struct.error):
+    except (OSError, ValueError, struct.error):
         return 0  # the socket was closed meanwhile, or the kernel does not count
 
 
@@ -46,7 +48,7 @@ def is_all_delivered(transport: asyncio.Transport) -> bool:
     sock = transport.get_extra_info("socket")
     try:
         return not transport.get_write_buffer_size() and not (sock and _queued_bytes(sock.fileno()))
-    except OSError:
+    except (OSError, ValueError):
         return True  # the socket was closed meanwhile
 
 
@@ -57,7 +59,7 @@ def has_unread_data(transport: asyncio.Transport) -> bool:
         return sock is not None and fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)) != bytes(
             4
         )
-    except OSError:
+    except (OSError, ValueError):
         return False  # the socket was closed meanwhile
 
 
