@@ -139,6 +139,10 @@ class BulkReceiver(asyncio.BufferedProtocol):
 
     def get_buffer(self, _hint: int) -> memoryview:
         """Return the memory for the next bytes (asyncio.BufferedProtocol)."""
+        if self._exchange.disconnected:
+            # The request was refused, maybe at the last byte of its body: what its client still
+            # sends is discarded. An empty buffer would be an error for asyncio.
+            return self._body.buffer_pool.scratch[:]
         return self._body.get_buffer(self._remaining)
 
     def buffer_updated(self, size: int) -> None:

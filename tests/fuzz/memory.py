@@ -22,6 +22,7 @@ from prefork.http.limits import Limits
 from prefork.http.load import CONNECTION, Load
 from prefork.http.response_head import STATUS_LINES, HeaderPair, encode_field
 from prefork.http.server_state import RequestHandler, ServerState
+from prefork.http.spool_disk import SpoolDisk
 from prefork.http.tick import TICK_PERIOD
 
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -171,6 +172,7 @@ class MemoryTransport(asyncio.Transport):
             data = self._inbox.popleft()
             if isinstance(self.protocol, asyncio.BufferedProtocol):
                 with self.protocol.get_buffer(-1) as buffer:
+                    assert len(buffer), "an empty buffer is an error for asyncio"
                     size = min(len(buffer), len(data))
                     buffer[:size] = data[:size]
                 if data[size:]:
@@ -335,6 +337,10 @@ class _Loop(asyncio.SelectorEventLoop):
 class MemoryServer:
     """The HTTP part of one worker. ``streams``: as for ASGI, otherwise as for WSGI."""
 
+    proxies = TrustedProxies((), (), strips=False)
+    disk: SpoolDisk | None = None
+    """Where bodies go for which there is no memory; None: a disk without limits."""
+
     def __init__(self, streams: bool, limits: Limits | None = None) -> None:
         self.loop = _Loop()
         self.recorder = Recorder(streams, self.loop)
@@ -343,8 +349,9 @@ class MemoryServer:
             self.loop,
             self._make_handler(),
             limits,
-            TrustedProxies((), (), strips=False),
+            self.proxies,
             Load([0], 0),
+            spool=self.disk,
         )
         counts = limits.requests or limits.concurrency
         self.kind = CountingConnection if counts else Connection

@@ -12,6 +12,7 @@ import pytest
 from prefork.http.buffer_pool import BLOCK_SIZE
 from prefork.http.bulk_receiver import MIN_BULK_SIZE, BulkReceiver
 from prefork.http.limits import Limits
+from prefork.http.spool_disk import SpoolDisk
 from tests.fuzz.memory import Client, MemoryServer
 
 GET = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -187,6 +188,34 @@ def test_a_client_that_leaves_while_it_waits_for_memory_is_not_waited_for(
     first.send(CONTENT)
     assert not third.transport.is_paused
     assert third.send(CONTENT).statuses == [200]
+
+
+@pytest.mark.parametrize("data", [b"", CONTENT[:MIN_BULK_SIZE]], ids=["silent", "sends"])
+def test_a_refused_client_may_read_its_408_late(server: MemoryServer, data: bytes) -> None:
+    client = server.connect(swallows=10).send(head(SIZE), CONTENT[:MIN_BULK_SIZE])
+    server.pass_time(12)
+    assert client.statuses == [408]
+    assert client.send(data).catch_up().statuses == [408]
+    client.finish()
+    assert client.transport.closing
+
+
+class SmallDisk(MemoryServer):
+    """A server without memory for bodies, whose disk holds two of them, but not quite."""
+
+    disk = SpoolDisk(limit=2 * SIZE - 1)
+
+
+def test_a_body_that_the_disk_cannot_hold_is_refused_while_it_arrives() -> None:
+    with SmallDisk(False, Limits(body_memory=0)) as server:
+        server.recorder.later = []
+        first, second = (server.connect().send(head(SIZE), CONTENT[:1]) for _ in range(2))
+        assert second.send(CONTENT[1:]).statuses == []
+        first.send(CONTENT[1:-1], CONTENT[-1:], GET)
+        assert first.statuses == [503]
+        assert b"retry-after: 1" in first.out.lower()
+        server.recorder.answer(server.recorder.later.pop())
+        assert second.statuses == [200]
 
 
 @pytest.fixture
