@@ -7,6 +7,7 @@ import pytest
 
 from prefork.http.base_connection import LINGERING_TIME
 from prefork.http.limits import Limits
+from prefork.http.response_head import STATUS_LINES
 from prefork.http.server_state import DRAIN_TICK_PERIOD
 from prefork.http.tick import TICK_PERIOD
 from tests.fuzz.memory import Client, MemoryServer
@@ -132,6 +133,20 @@ def test_a_client_that_ends_its_side_still_gets_its_response_from_a_spooled_app(
         server.recorder.answer(server.recorder.later.pop())
         server.settle()
         assert client.statuses == [200]
+        assert client.closed
+
+
+def test_a_response_that_began_before_the_client_ended_its_side_is_finished() -> None:
+    with MemoryServer(False) as server:
+        server.recorder.later = []
+        client = server.connect().send(request())
+        (exchange,) = server.recorder.later
+        exchange.start_response(200, STATUS_LINES[200], (), None)
+        exchange.send(b"hel")
+        client.finish()
+        assert not client.closed
+        server.run(exchange.finish, b"lo")
+        assert read_responses(client)[0].body == b"hello"
         assert client.closed
 
 

@@ -93,6 +93,17 @@ def test_a_request_that_was_refused_is_answered_when_the_client_has_read() -> No
         assert client.statuses == [200, 400]
 
 
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_body_may_arrive_before_the_client_has_read_the_response_before(streams: bool) -> None:
+    head = request(b"/", b"Content-Length: 5", method=b"POST")
+    with MemoryServer(streams) as server:
+        client = server.connect(swallows=10).send(request(), head, b"he", b"llo")
+        assert client.statuses == [200]
+        client.catch_up()
+        assert client.statuses == [200, 200]
+        assert server.take_seen()[-1].body == b"hello"
+
+
 def closing(server: MemoryServer) -> Client:
     """Return a client that has not read the response with which the server closes."""
     client = server.connect(swallows=10).send(request(b"/", b"Connection: close"))

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefork.errors import ClientError
+from prefork.errors import ClientError, MachineError
 from prefork.http.buffer_pool import BufferPool
 from prefork.http.spool import SpooledBody
-from prefork.http.spool_disk import FREE_SPACE_CHECK_INTERVAL, SpoolDisk, SpoolFile
+from prefork.http.spool_disk import FREE_SPACE_CHECK_INTERVAL, SpoolDisk, SpoolFile, check_folder
 
 PIECE = memoryview(bytes(100))
 
@@ -95,6 +96,23 @@ def test_the_free_space_is_checked_again_while_a_body_grows(
 
 def test_a_folder_that_is_gone_is_a_503(tmp_path: Path) -> None:
     refused(503, SpoolDisk(str(tmp_path / "gone")).open)
+
+
+def test_a_write_that_the_system_refuses_is_a_503(disk: SpoolDisk, files: list[SpoolFile]) -> None:
+    files.append(disk.open())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (150, hard))
+    try:
+        files[0].write(PIECE)
+        refused(503, files[0].write, PIECE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_the_folder_of_the_bodies_is_checked_at_the_start(tmp_path: Path) -> None:
+    check_folder(str(tmp_path))
+    with pytest.raises(MachineError, match="no file can be made in"):
+        check_folder(str(tmp_path / "nothing"))
 
 
 def test_the_log_warns_once_until_there_is_space_again(caplog: pytest.LogCaptureFixture) -> None:

@@ -293,6 +293,20 @@ def test_a_client_that_takes_nothing_is_cut_off_and_one_that_takes_little_is_not
         assert pusher.error is not None
 
 
+def test_several_tasks_of_an_app_wait_for_the_same_client() -> None:
+    async def app(_scope: Event, _receive: Receive, send: Send) -> None:
+        await send(ACCEPT)
+        message = {"type": "websocket.send", "bytes": b"x" * 1000}
+        for _ in range(2):
+            await asyncio.gather(*[send(message) for _ in range(3)])
+        await send(CLOSING)
+
+    with AsgiServer(app) as server:
+        wire = open_websocket(server, swallows=300)
+        wire.client.catch_up()
+        assert [frame.opcode for frame in wire.read()] == [BINARY] * 6 + [CLOSE]
+
+
 def test_a_ping_may_have_waited_behind_what_the_client_did_not_read() -> None:
     with AsgiServer(Pusher(), SLOW) as server:
         wire = open_websocket(server, swallows=3000)
@@ -360,6 +374,12 @@ def test_a_drain_closes_and_waits_for_the_client(has_no_successor: bool, code: i
         server.pass_time(6)
         assert silent.client.was_reset
         assert not server.state.connections
+
+
+def test_a_drain_leaves_a_websocket_alone_that_is_closing_already() -> None:
+    with websocket(calling(ACCEPT, {**CLOSING, "code": 4000})) as (wire, server):
+        server.run(server.state.drain, False)
+        assert wire.read_close() == (4000, b"")
 
 
 def test_the_tick_goes_on_while_a_websocket_is_open() -> None:
