@@ -1,12 +1,14 @@
 """Limits on the head of a request, and the bytes at which they are noticed."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from prefork.config.networks import Networks
 from prefork.http.forwarded import TrustedProxies
 from prefork.http.limits import Limits
+from prefork.http.peer import Addresses
 from tests.fuzz.memory import MemoryServer
 from tests.fuzz.trial import Nibbling
 from tests.pure.http.asgi_server import (
@@ -119,6 +121,14 @@ def test_options_may_ask_about_the_whole_server(target: bytes) -> None:
         assert client.statuses == [200]
 
 
+@pytest.mark.parametrize("length", [10, 11])
+def test_a_body_that_announces_too_many_bytes_is_a_413(length: int) -> None:
+    data = request(b"/", b"Content-Length: %d" % length, b"Expect: 100-continue", method=b"POST")
+    for streams in (False, True):
+        with MemoryServer(streams, Limits(body=10)) as server:
+            assert server.connect().send(data).statuses == ([100] if length == 10 else [413])
+
+
 def test_a_body_that_breaks_while_it_waits_in_a_pipeline_is_refused_in_its_turn() -> None:
     with AsgiServer(HELLO) as server:
         server.kind = Nibbling
@@ -168,6 +178,24 @@ def test_the_client_is_the_one_that_a_trusted_proxy_names(
         for fields in ((), (b"X-Forwarded-For: 198.51.100.7",)):
             server.connect().send(request(b"/", *fields))
         assert [client[0] for client in clients] == ["192.0.2.1", host]  # type: ignore[index]
+
+
+def test_the_client_is_the_one_that_a_proxy_header_names() -> None:
+    """The PROXY protocol, in front of HTTP."""
+    addresses = Addresses(("198.51.100.7", 5000), ("203.0.113.1", 80))
+    scopes: list[Event] = []
+
+    async def app(scope: Event, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await HELLO(scope, receive, send)
+
+    with AsgiServer(app) as server:
+        server.kind = partial(server.kind, addresses=addresses)  # type: ignore[assignment]
+        server.connect().send(request())
+    assert (scopes[0]["client"], scopes[0]["server"]) == (
+        ("198.51.100.7", 5000),
+        ("203.0.113.1", 80),
+    )
 
 
 class Stripping(AsgiServer):

@@ -3,8 +3,9 @@
 import asyncio
 from contextlib import suppress
 
+from prefork.http.exchange import Exchange
 from prefork.http.limits import Limits
-from tests.fuzz.memory import MemoryServer
+from tests.fuzz.memory import MemoryServer, Recorder
 from tests.pure.http.asgi_server import (
     AsgiServer,
     Event,
@@ -112,6 +113,24 @@ def test_calls_that_cannot_be_cancelled_are_watched_from_their_beginning() -> No
         server.pass_time(7)
         assert server.recorder.overdue_ones == server.recorder.later
         assert server.state.counters.oldest_app_call_at == began_at
+
+
+class Impatient(Recorder):
+    """A handler that answers late requests itself, as that of WSGI does."""
+
+    def time_out(self, exchange: Exchange) -> None:
+        exchange.fail()
+
+
+def test_a_handler_may_answer_a_request_whose_app_is_late() -> None:
+    with MemoryServer(False, LIMITS) as server:
+        handler = server.state.handler = Impatient(False, server.loop)
+        handler.later = []
+        server.state.handle = handler.handle
+        client = server.connect().send(request())
+        server.pass_time(11)
+        assert client.statuses == [500]
+        assert server.state.counters.oldest_app_call_at == server.loop.time()
 
 
 def test_requests_are_counted_and_logged_with_their_statuses() -> None:

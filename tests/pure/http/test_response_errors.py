@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import h11
 import pytest
 
+from prefork.http.response_head import STATUS_LINES, ResponseError
+from tests.fuzz.memory import MemoryServer
 from tests.pure.http.asgi_server import (
     App,
     AsgiServer,
@@ -144,6 +147,26 @@ def test_an_app_hears_of_a_client_that_leaves_and_can_send_no_more() -> None:
         client.leave()
         assert heard[1:] == [{"type": "http.disconnect"}, start()]
         assert client.out == b""
+
+
+def test_a_response_of_a_spooled_app_cannot_end_when_its_client_left() -> None:
+    with MemoryServer(False) as server:
+        server.recorder.later = []
+        client = server.connect().send(request())
+        (exchange,) = server.recorder.later
+        exchange.start_response(200, STATUS_LINES[200], (), 5)
+        client.leave()
+        with pytest.raises(ConnectionResetError):
+            exchange.finish(b"hello")
+
+
+@pytest.mark.parametrize("pair", [(1, 2), ("x", None), ("x", "\u20ac"), ("x", "y", "z")])
+def test_a_field_that_is_no_pair_of_strings_is_an_error(pair: Any) -> None:
+    with MemoryServer(False) as server:
+        server.recorder.later = []
+        server.connect().send(request())
+        with pytest.raises(ResponseError, match="a header must be a pair"):
+            server.recorder.answer(server.recorder.later[0], [pair])
 
 
 def test_sending_more_to_a_client_that_just_left_is_an_os_error() -> None:

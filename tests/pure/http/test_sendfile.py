@@ -157,6 +157,14 @@ def test_in_pieces_a_slow_client_is_waited_for(tmp_path: Path) -> None:
         assert read_response(client).body == path.read_bytes()
 
 
+def test_a_file_that_shrinks_while_it_is_sent_in_pieces_is_cut_off(tmp_path: Path) -> None:
+    path = write(tmp_path, LARGE)
+    with AsgiServer(sending_file(path)) as server:
+        client = server.connect(swallows=100_000, tls=anonymous_tls()).send(request())
+        os.truncate(path, MAX_READ_SIZE)
+        assert client.catch_up().was_reset
+
+
 # How much of it.
 
 

@@ -144,6 +144,17 @@ def test_tls_is_not_waited_for_once_everything_is_delivered() -> None:
         assert not server.state.connections
 
 
+def test_an_app_that_is_cancelled_while_it_waits_for_a_client_is_not_woken() -> None:
+    with AsgiServer(Flood()) as server:
+        client = server.connect(swallows=3000).send(request())
+        for call in list(server.handler.running):
+            call.cancel_for_drain()
+        server.settle()
+        assert client.was_reset
+        client.catch_up()
+        assert not server.handler.running
+
+
 @pytest.mark.parametrize("events", [1, 2])
 def test_a_client_that_leaves_ends_the_wait_of_its_app(events: int) -> None:
     flood = Flood()

@@ -58,6 +58,30 @@ def test_the_app_gets_a_body_as_it_arrives() -> None:
         assert not client.closed
 
 
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_small_body_that_comes_with_its_head_again_and_again_is_the_same(streams: bool) -> None:
+    with MemoryServer(streams) as server:
+        for number in range(4):
+            server.recorder.later = None if streams else []
+            client = server.connect().send(post(5) + b"%05d" % (number // 2))
+            for exchange in server.recorder.later or ():
+                assert exchange.body is not None
+                assert exchange.body.size == 5  # type: ignore[union-attr]
+                server.recorder.answer(exchange)
+            assert client.statuses == [200]
+        assert [seen.body for seen in server.take_seen()] == [b"00000"] * 2 + [b"00001"] * 2
+
+
+def test_an_app_reads_a_body_that_came_with_its_head_at_once() -> None:
+    for _ in range(3):
+        reader = Reader()
+        with AsgiServer(reader) as server:
+            for _ in range(3):
+                client = server.connect().send(post(5) + b"hello")
+                assert read_response(client).status == 200
+                assert reader.events.pop()["body"] == b"hello"
+
+
 def test_a_chunked_body_is_its_content() -> None:
     reader = Reader()
     data = CHUNKED + b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-Trailer: 1\r\n\r\n"

@@ -197,6 +197,25 @@ def test_without_a_ping_timeout_a_silent_client_stays() -> None:
         assert wire.read() == [Frame(PING)] * 5
 
 
+def test_a_client_may_be_pinged_again_before_its_time_is_over() -> None:
+    limits = websocket_limits(ping_interval=5, ping_timeout=12)
+    with websocket(Echo(), limits=limits) as (wire, server):
+        server.pass_time(16)
+        assert wire.read() == [Frame(PING)] * 3
+        server.pass_time(1)
+        assert wire.read_close()[0] == 1011
+
+
+def test_a_ping_that_a_client_does_not_read_does_not_count_against_it() -> None:
+    limits = Limits(send_timeout=60, websocket=WebSocketLimits(ping_interval=5, ping_timeout=2))
+    with AsgiServer(Echo(), limits) as server:
+        head = len(open_websocket(server).client.transport.out)
+        wire = open_websocket(server, swallows=head)
+        server.pass_time(20)
+        assert wire.read() == [Frame(PING)]
+        assert wire.client.catch_up().closed is False
+
+
 def test_without_an_interval_nothing_is_sent() -> None:
     with websocket(Echo(), limits=websocket_limits(ping_interval=None)) as (wire, server):
         server.pass_time(500)
