@@ -1,5 +1,8 @@
 """Bodies of requests as a streaming app reads them: flow control, 100 Continue, broken bodies."""
 
+import asyncio
+from contextlib import suppress
+
 import pytest
 
 from prefork.http.body import MAX_BUFFERED
@@ -124,6 +127,18 @@ def test_100_continue_is_sent_when_the_app_reads() -> None:
         gate.open(server)
         assert client.out == b"HTTP/1.1 100 Continue\r\n\r\n"
         assert [each.status for each in read_responses(client.send(b"hello"))] == [100, 200]
+
+
+def test_100_continue_is_sent_once() -> None:
+    async def app(_scope: Event, receive: Receive, _send: Send) -> None:
+        for _ in range(3):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0):
+                    await receive()
+        await receive()
+
+    with serving(app, post(5, EXPECT)) as client:
+        assert client.statuses == [100]
 
 
 @pytest.mark.parametrize("data", [post(5, EXPECT) + b"h", post(5)], ids=["sent", "not asked"])

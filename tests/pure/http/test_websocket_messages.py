@@ -165,10 +165,13 @@ def test_text_that_is_not_utf8_closes_with_1007(data: bytes) -> None:
         fragments(good, data),
         fragments(good + data, b""),
     ):
-        with websocket(Echo()) as (wire, _):
+        echo = Echo()
+        with websocket(echo) as (wire, _):
             wire.send(*frames, HELLO)
             assert wire.read_close()[0] == 1007
             assert wire.is_ended
+            assert echo.disconnect[0] == 1007
+            assert len(echo.events) == 1  # the message behind the error did not reach the app
 
 
 def test_text_that_is_not_utf8_is_noticed_before_the_message_is_complete() -> None:
