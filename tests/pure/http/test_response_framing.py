@@ -7,7 +7,6 @@ for a whole one.
 import h11
 import pytest
 
-from prefork.http.exchange import JOIN_BELOW
 from tests.pure.http.asgi_server import (
     Event,
     body,
@@ -20,7 +19,9 @@ from tests.pure.http.asgi_server import (
 )
 
 LENGTH = (b"content-length", b"5")
-LARGE = b"x" * JOIN_BELOW
+JOIN_BELOW = 16 * 1024
+"""Bytes from which a body is not copied behind its head."""
+
 SIZES = [0, 1, JOIN_BELOW - 1, JOIN_BELOW, 10 * JOIN_BELOW]
 TWO_PIECES = (body(b"he", more=True), body(b"llo"))
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from prefork.http.limits import Limits
-from prefork.http.sendfile import MAX_READ_SIZE, MAX_SENDFILE_SIZE
 from tests.pure.http.asgi_server import (
     App,
     AsgiServer,
@@ -20,6 +19,12 @@ from tests.pure.http.asgi_server import (
     start,
 )
 from tests.pure.http.socket_server import SocketServer
+
+MAX_READ_SIZE = 64 * 1024
+"""Bytes up to which a file leaves in one write with the head."""
+
+MAX_SENDFILE_SIZE = 1024 * 1024
+"""Bytes that one call of sendfile(2) sends at the most."""
 
 SIZES = [0, 1, MAX_READ_SIZE, MAX_READ_SIZE + 1, 3 * MAX_SENDFILE_SIZE + 5]
 LARGE = 2 * MAX_SENDFILE_SIZE
