@@ -439,9 +439,7 @@ def test_without_a_folder_output_goes_to_the_masters_streams(home: Home) -> None
 
 
 def test_when_the_master_is_killed_the_last_lines_are_written(home: Home) -> None:
-    (home.folder / "web.py").write_text(
-        APP + "import atexit\natexit.register(print, 'good bye')\n"
-    )
+    (home.folder / "web.py").write_text(APP + "import atexit\natexit.register(print, 'good bye')\n")
     home.start()
     writer = wait_log_writer(home)
     os.kill(home.app()["pid"], signal.SIGKILL)

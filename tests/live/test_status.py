@@ -239,9 +239,7 @@ def test_a_failed_reload_returns_the_reason_to_a_request_with_the_token(folder: 
 
 
 def test_the_apps_text_about_a_death_needs_the_token_if_there_is_one(folder: Path) -> None:
-    (folder / "web.py").write_text(
-        APP + "\nif os.path.exists('gate'): raise SystemExit('42')\n"
-    )
+    (folder / "web.py").write_text(APP + "\nif os.path.exists('gate'): raise SystemExit('42')\n")
     with watched(folder, "--status-token", "file:token") as server:
         (folder / "gate").touch()
         with pytest.raises(OSError):  # noqa: PT011 - the type varies
