@@ -8,6 +8,7 @@ The master has one thread and one loop with one wait. It never runs code of the 
     child_setup.py          what a new child closes, and how it starts its work
     children.py             the worker processes: spawned, signalled, read and reaped
     control_server.py       the control socket: verbs, goals and events
+    death_record.py         the last deaths of workers, for prefork why
     file_watch.py           the file watcher (--watch) as the master sees it
     generation.py           the settings of a start or reload, resolved on this machine
     master.py               the loop: signals, facts, orders, reload, end

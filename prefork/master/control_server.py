@@ -7,7 +7,6 @@ client stays connected until the goal of the verb has a verdict, and gets all ev
 
 import dataclasses
 import os
-from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 
 from prefork.config import Config
 from prefork.errors import MachineError, PreforkError, UsageError
+from prefork.master.death_record import DeathRecord
 from prefork.master.master_logs import MasterLogs
 from prefork.master.registration import Registration
 from prefork.master.status_report import describe_plan
@@ -30,7 +30,6 @@ from prefork.pool.goals import (
     Verdict,
     refusal_reason,
 )
-from prefork.pool.orders import Cause
 from prefork.unix.control import ControlConnection
 from prefork.unix.identity import describe_user
 from prefork.unix.listener_handover import describe_listeners as describe_sockets
@@ -43,18 +42,8 @@ MAX_CLIENTS = 64
 """Clients at a time. Clients that may change nothing get half of them, so that they cannot keep the
 owner out."""
 
-MAX_DEATHS = 100
-"""Unplanned deaths that are remembered for ``why``."""
-
-MAX_RECYCLED = 20
-"""Recycled workers that are remembered for ``why``. They have a list of their own, because many of
-them must not displace a crash."""
-
 LOG_WRITER_TIMEOUT = 30.0
 """Seconds after which the client of an order to the log writer gets an error."""
-
-PLANNED_CAUSES = {Cause.RECYCLE, Cause.SCALE, Cause.RELOAD, Cause.STOP}
-"""Causes of a death that the master ordered."""
 
 
 class MasterActions(Protocol):
@@ -106,10 +95,7 @@ class ControlSession:
 
 
 class ControlServer:
-    """The control socket of one master and its sessions.
-
-    ``restarts``: by slot, how often its worker failed and was replaced.
-    """
+    """The control socket of one master and its sessions. ``deaths``: the last deaths of workers."""
 
     def __init__(
         self,
@@ -131,9 +117,7 @@ class ControlServer:
         self._logger = logs.logger
         self._clock = clock
         self._sessions: list[ControlSession] = []
-        self._deaths: deque[dict[str, Any]] = deque(maxlen=MAX_DEATHS)
-        self._recycled: deque[dict[str, Any]] = deque(maxlen=MAX_RECYCLED)
-        self.restarts: Counter[int] = Counter()
+        self.deaths = DeathRecord()
         poller.add_reader(self._socket.fileno(), self._accept)
 
     # Sessions.
@@ -256,12 +240,10 @@ class ControlServer:
             case "env":
                 return {"env": {**os.environ, **self._master.config.env}}
             case "why":
-                deaths = wire.fit_deaths([*self._deaths, *self._recycled])
+                deaths = wire.fit_deaths(self.deaths.all())
                 return {"deaths": deaths, "failure": self._pool.failure}
             case "reset":
-                self._deaths.clear()
-                self._recycled.clear()
-                self.restarts.clear()
+                self.deaths.clear()
         return {"name": self._name, "pid": os.getpid()}
 
     def _reload(self, session: ControlSession) -> None:
@@ -298,7 +280,7 @@ class ControlServer:
     def publish(self, event: orders.Event, text: str) -> None:
         """Pass an event to all goals, and send it to the clients that wait or follow."""
         if isinstance(event, orders.WorkerGone):
-            self._record_death(event)
+            self.deaths.add(event, {"at": self._clock(), **_encode_event(event)})
         line = wire.encode_progress(text, at=self._clock(), **_encode_event(event))
         for session in list(self._sessions):
             if session.goal is not None:
@@ -307,14 +289,6 @@ class ControlServer:
                 continue
             if not session.connection.send(line):
                 self._close_session(session)  # its socket is full: it does not read
-
-    def _record_death(self, gone: orders.WorkerGone) -> None:
-        death = {"at": self._clock(), **_encode_event(gone)}
-        if not _was_planned(gone):
-            self._deaths.append(death)
-            self.restarts[gone.slot] += gone.retry_in is not None
-        elif gone.why:
-            self._recycled.append(death)
 
     def send_verdicts(self) -> None:
         """Send the verdicts of all goals that have one, after the pool handled all facts."""
@@ -379,11 +353,6 @@ def _encode_verdict(verdict: Verdict) -> bytes:
     if isinstance(verdict, Reached):
         return wire.encode_result(verdict.values)
     return wire.encode_error(verdict.reason, verdict.fault)
-
-
-def _was_planned(gone: orders.WorkerGone) -> bool:
-    """Whether the master ordered this death, and the worker left by itself."""
-    return gone.cause in PLANNED_CAUSES and not gone.killed
 
 
 def _encode_event(event: orders.Event) -> dict[str, Any]:
