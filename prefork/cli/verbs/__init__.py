@@ -2,6 +2,7 @@
 
 run_verb.py        which words of the command line are verbs; carries out the verb
 verb_parser.py     the parser of a verb
+verb_reference.py  the table of the verbs in README.md
 ask_masters.py     sends a verb to masters and prints their answers, as most verbs do
 change.py          stop, delete, reload, signal: verbs that take more than one request
 restart.py         restart: a reload where that is enough, otherwise a new master

@@ -2,19 +2,16 @@
 
 import configparser
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from prefork.cli.verbs.run_verb import verbs_help
 from prefork.config import Config, value_types
 from prefork.config.access_format import DIRECTIVES
 from prefork.config.render import option_table, sample_file
 from prefork.errors import UsageError
-from prefork.wire.verb_table import commands
 
 ROOT = Path(__file__).parents[3]
 CONF = ROOT / "conf"
@@ -108,10 +105,3 @@ def test_systemd_accepts_the_shipped_units(tmp_path: Path, offers: bool) -> None
     )
     complaints = [line for line in done.stderr.splitlines() if "prefork." in line]
     assert (done.returncode, complaints) == (0, [])
-
-
-def test_every_verb_is_in_the_help_and_in_the_readme() -> None:
-    help_text, readme = verbs_help(), (ROOT / "README.md").read_text()
-    for verb in commands():
-        assert f"\n  {verb} " in help_text
-        assert re.search(rf"`{verb}[`/ ]", readme), f"README.md does not name {verb}"
