@@ -1,6 +1,7 @@
 """Verbs: everything about one follows from its declaration."""
 
 import inspect
+import json
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -8,16 +9,26 @@ from pathlib import Path
 
 import pytest
 
+from prefork.cli.command import main
 from prefork.cli.verbs.completion import completion_script
 from prefork.cli.verbs.run_verb import verbs_help
 from prefork.cli.verbs.verb_parser import build_parser, list_choices
 from prefork.cli.verbs.verb_reference import reference_table
 from prefork.errors import UsageError
+from prefork.wire.control import decode_request, encode_request
 from prefork.wire.verb import Role, Verb, resolve
-from prefork.wire.verb_table import VERBS, requests
+from prefork.wire.verb_table import VERBS, commands, requests
+from tests.toy_verb import GREET
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = [verb for verb in VERBS.values() if verb.is_command]
+
+
+@pytest.fixture
+def toy_verb(monkeypatch: pytest.MonkeyPatch) -> Verb:
+    """Add the declaration of a verb to the table."""
+    monkeypatch.setitem(VERBS, GREET.name, GREET)
+    return GREET
 
 
 # A declared verb is everywhere.
@@ -104,3 +115,47 @@ def test_each_named_function_exists_and_takes_what_it_is_given(verb: Verb) -> No
 def test_only_verbs_that_change_nothing_and_tell_no_secret_are_for_the_group() -> None:
     for_group = {name for name, verb in requests().items() if verb.role is Role.GROUP}
     assert for_group == {"ping", "show", "why", "wait", "events"}
+
+
+# A new verb.
+
+
+def test_a_new_verb_is_parsed_as_declared(toy_verb: Verb) -> None:
+    words = ["guest", "web", "api", "-l", "--tone", "formal"]
+    options = build_parser(commands()["hail"]).parse_args(words)
+    assert vars(options) == {
+        "guest": "guest", "targets": ["web", "api"], "loud": True, "tone": "formal",
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="invalid choice: 'rude'"):
+        build_parser(toy_verb).parse_args(["guest", "web", "--tone", "rude"])
+
+
+def test_a_new_verb_is_in_every_help(toy_verb: Verb, capfd: pytest.CaptureFixture[str]) -> None:
+    assert "\n  greet        greet apps in the name of a guest\n" in verbs_help()
+    assert main(["help", "hail"]) == 0
+    printed = capfd.readouterr().out
+    assert printed.startswith("usage: prefork hail [-h] [-l] [--tone TONE] GUEST APP [APP ...]\n")
+    assert "\n  --tone TONE  one of warm, formal\n" in printed
+    row = (
+        "| `greet GUEST APP…` or `hail` | Greet apps in the name of a guest. The greeting is one "
+        "line. | `-l` `--loud`, `--tone TONE` |\n"
+    )
+    assert row in reference_table()
+
+
+def test_a_new_verb_is_completed_as_declared(toy_verb: Verb) -> None:
+    bash = completion_script("bash")
+    assert {"greet", "hail"} <= set(words_in_bash(bash))
+    assert '    greet) words="--help --loud --tone"; names="all $(ls' in bash
+    assert '    greet:--tone) words="warm formal" ;;' in bash
+    assert "from greet' -l tone -xa 'warm formal'\n" in completion_script("fish")
+
+
+def test_the_request_of_a_new_verb_has_the_declared_fields(toy_verb: Verb) -> None:
+    request = decode_request(encode_request("greet", guest="Ada", loud=True))
+    assert request.verb is toy_verb
+    assert request.arguments == {"guest": "Ada", "loud": True}
+    with pytest.raises(UsageError, match="greet needs guest: the name of the guest"):
+        decode_request(encode_request("greet"))
+    with pytest.raises(UsageError, match="greet has no argument 'tone'"):
+        decode_request(json.dumps({"verb": "greet", "arguments": {"tone": "warm"}}).encode())
