@@ -29,7 +29,7 @@ DECLARATION = """\
 EVERYTHING = """
 import json
 from prefork import Client
-from prefork.cli.verbs.verb_table import SORT_KEYS
+from prefork.cli.view.sort_order import SORT_KEYS
 from prefork.cli.view.app_columns import APP_COLUMNS, WORKER_COLUMNS
 from prefork.observe.status.metrics import format_metrics
 from prefork.unix.scoreboard import Scoreboard
