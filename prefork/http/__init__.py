@@ -8,6 +8,7 @@ connection.py           from bytes to requests, from responses to the next reque
 counting_connection.py  the same with limits on the number of requests
 pipeline.py             requests that wait behind another one, bytes that are not parsed yet
 base_connection.py      phases and their deadlines, slow clients, the ways to end
+flow_control.py         writers that wait for a slow client, and how long they do
 transport.py            what asyncio's transports do not offer: delivery, low-water mark, reset
 peer.py                 addresses and TLS of the other end
 pending_connections.py  accepted connections whose first request has not arrived

@@ -9,10 +9,10 @@
     SENDING       the client to read its response    reset
     CLOSING       the client to close                reset
 
-A client may read slowly as long as it reads at all, which is measured by the bytes that it has
-acknowledged (transport.py). After a refusal nothing more is read from the client: the response is
-sent, the connection half-closed, and for a moment what still arrives is discarded, because closing
-with unread bytes would reset the connection and destroy the response (RFC 9112 section 9.6).
+A client may read slowly as long as it reads at all (flow_control.py). After a refusal nothing more
+is read from the client: the response is sent, the connection half-closed, and for a moment what
+still arrives is discarded, because closing with unread bytes would reset the connection and destroy
+the response (RFC 9112 section 9.6).
 
 Design
 ------
@@ -32,10 +32,11 @@ import asyncio
 import math
 
 from prefork.errors import ClientError
+from prefork.http.flow_control import FlowControl
 from prefork.http.peer import Peer
 from prefork.http.server_state import ServerState
 from prefork.http.tick import TICK_PERIOD
-from prefork.http.transport import delivery_progress, has_unread_data, is_all_delivered, reset
+from prefork.http.transport import has_unread_data, is_all_delivered, reset
 
 LINGERING_TIME = 2.0
 """Seconds that a half-closed client may still send before the connection is closed."""
@@ -51,13 +52,10 @@ class BaseConnection(asyncio.Protocol):
     """A connection without its requests: phases, deadline, back-pressure, closing."""
 
     __slots__ = (
-        "_progress",
-        "_progress_deadline",
         "_read_pauses",
-        "_write_waiters",
         "close_requested",
         "deadline",
-        "is_writable",
+        "flow",
         "peer",
         "phase",
         "server",
@@ -74,52 +72,24 @@ class BaseConnection(asyncio.Protocol):
         self.phase = NEW
         self.close_requested = False
         """The connection ends with the last response that is due."""
-        self.is_writable = True
-        """The client keeps up with what is written."""
-        self._write_waiters: list[asyncio.Future[None]] | None = None
-        """None instead of an empty list, because ten thousand idle connections have none."""
+        self.flow = FlowControl(server.loop, server.clock)
         self._read_pauses = 0
-        self._progress = 0
-        """delivery_progress() at the last check."""
-        self._progress_deadline = NEVER
-        """While SENDING or CLOSING: by when the client must have taken something."""
 
     # A client that reads slowly.
 
     def pause_writing(self) -> None:
         """Wait for the client to read; asyncio calls this when the write buffer is full."""
-        self.is_writable = False
+        self.flow.pause()
         if self.phase != CLOSING:
-            clock = self.server.clock
-            self.phase, self.deadline = SENDING, clock.next_send_check
-            self._progress_deadline = clock.send_deadline
+            self.phase, self.deadline = SENDING, self.flow.watch()
             self._mark_active()
-            self._progress = delivery_progress(self.transport)
 
     def resume_writing(self) -> None:
         """Go on with what waited for the client; asyncio calls this when the buffer drained."""
-        self.is_writable = True
+        self.flow.resume()
         if self.phase == SENDING:
             self.phase, self.deadline = PROCESSING, NEVER
             self._on_writable()
-        self._wake_writers()
-
-    def writable_waiter(self) -> "asyncio.Future[None] | None":
-        """Return None if more may be written now.
-
-        Otherwise return a future that is done when the client has caught up or is gone.
-        """
-        if self.is_writable or self.phase == CLOSING:
-            return None
-        waiter = self.server.loop.create_future()
-        self._write_waiters = [*(self._write_waiters or ()), waiter]
-        return waiter
-
-    def _wake_writers(self) -> None:
-        waiters, self._write_waiters = self._write_waiters, None
-        for waiter in waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
 
     def _mark_active(self) -> None:
         """Have each tick check this connection."""
@@ -174,9 +144,10 @@ class BaseConnection(asyncio.Protocol):
         clock, transport = self.server.clock, self.transport
         self._mark_active()
         self.phase = CLOSING
-        self._progress_deadline = self.deadline = clock.send_deadline
+        self.flow.end()
+        self.flow.give_up_at = self.deadline = clock.send_deadline
         if lingering or self.peer.tls is not None or transport.get_write_buffer_size():
-            self._progress = delivery_progress(transport)
+            self.flow.watch()
             self.deadline = clock.now + (LINGERING_TIME if lingering else 0)
         if lingering and transport.can_write_eof() and not transport.is_closing():
             transport.write_eof()
@@ -190,6 +161,7 @@ class BaseConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Reset the connection: the client must not take what it got for a complete response."""
         self.phase, self.deadline = CLOSING, NEVER
+        self.flow.end()
         reset(self.transport)
 
     def expire(self) -> None:
@@ -206,13 +178,10 @@ class BaseConnection(asyncio.Protocol):
             self.refuse(ClientError(408, "the request took too long to arrive"))
 
     def _expire_sending(self) -> None:
-        clock, progress = self.server.clock, delivery_progress(self.transport)
-        if progress > self._progress:
-            self._progress, self._progress_deadline = progress, clock.send_deadline
-        elif clock.now >= self._progress_deadline:
+        if self.flow.is_stalled():
             self.abort()
-            return
-        self.deadline = min(clock.next_send_check, self._progress_deadline)
+        else:
+            self.deadline = self.flow.next_check()
 
     def _expire_idle(self) -> None:
         if has_unread_data(self.transport):
@@ -226,10 +195,7 @@ class BaseConnection(asyncio.Protocol):
 
         asyncio would wait for a TLS client's close_notify instead.
         """
-        clock, progress = self.server.clock, delivery_progress(self.transport)
         if is_all_delivered(self.transport):
             self.transport.abort()
-        elif progress > self._progress:
-            self._progress, self._progress_deadline = progress, clock.send_deadline
-        elif clock.now > self._progress_deadline:
+        elif self.flow.is_stalled():
             self.abort()

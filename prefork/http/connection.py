@@ -63,7 +63,7 @@ class Connection(Pipeline):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request; asyncio calls this when the transport is ready."""
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = self.flow.transport = cast(asyncio.Transport, transport)
         server, self.peer = self.server, Peer(transport, self._addresses)
         self.deadline = server.clock.head_deadline
         server.add_connection(self)
@@ -158,7 +158,8 @@ class Connection(Pipeline):
             server.handler.client_disconnected(self.current)
             server.count_unfinished(self.current)
             self.current = None
-        self._wake_writers()
+        self.flow.end()
+        self.flow.wake_writers()
         self._waiting.clear()
         self._unparsed = None
         self._close_reader()
@@ -203,6 +204,7 @@ class Connection(Pipeline):
         self.close_requested = False
         self.finish_exchange(exchange)
         self.phase = CLOSING
+        self.flow.end()
         self.server.remove_connection(self)
         self._close_reader()
         self.transport.set_protocol(protocol)
@@ -236,7 +238,7 @@ class Connection(Pipeline):
             or self._refusal is not None
             or self.close_requested
             or self._reader.incoming is not None
-            or not self.is_writable
+            or not self.flow.is_writable
         ):
             self._continue()
         else:
@@ -245,7 +247,7 @@ class Connection(Pipeline):
 
     def _continue(self) -> None:
         """Go on after a response when there is more to do than to wait for the next request."""
-        if not self.is_writable:
+        if not self.flow.is_writable:
             return
         if self._waiting:
             self.server.call_soon(self._start_next)
@@ -291,7 +293,12 @@ class Connection(Pipeline):
 
     def _start_next(self) -> None:
         """Start the next request that waits, if there is one and the client keeps up."""
-        if self._waiting and self.current is None and self.is_writable and self.phase != CLOSING:
+        if (
+            self._waiting
+            and self.current is None
+            and self.flow.is_writable
+            and self.phase != CLOSING
+        ):
             exchange = self._pop_waiting()
             if exchange is None:
                 return

@@ -24,6 +24,7 @@ from prefork.errors import ClientGoneError
 from prefork.http import response_head
 from prefork.http.body import Body
 from prefork.http.clock import Clock
+from prefork.http.flow_control import FlowControl
 from prefork.http.forwarded import ForwardedInfo
 from prefork.http.limits import Limits
 from prefork.http.peer import HostPort, Peer
@@ -93,7 +94,7 @@ class ClientConnection(OpenConnection, Protocol):
     peer: Peer
     handler_state: Any
     close_requested: bool
-    is_writable: bool
+    flow: FlowControl
 
     @property
     def server(self) -> SharedState:
@@ -113,9 +114,6 @@ class ClientConnection(OpenConnection, Protocol):
 
     def abort(self) -> None:
         """Reset the connection."""
-
-    def writable_waiter(self) -> "asyncio.Future[None] | None":
-        """Return None if more may be written, else a future that is done when it may."""
 
     def pause_writing(self) -> None:
         """Wait for the client to read."""

@@ -24,7 +24,7 @@ import errno
 import os
 
 from prefork.errors import ClientGoneError
-from prefork.http.exchange import ClientConnection, Exchange
+from prefork.http.exchange import Exchange
 from prefork.http.response_head import ResponseError
 from prefork.plural import pluralize
 
@@ -70,7 +70,7 @@ async def send_file_until_eof(exchange: Exchange, fd: int, offset: int) -> None:
             return
         exchange.send(piece)
         offset += len(piece)
-        await wait_until_writable(exchange.connection)
+        await exchange.connection.flow.wait_for_turn()
 
 
 def remaining_file_size(fd: int, offset: int) -> int | None:
@@ -105,17 +105,7 @@ async def _copy(exchange: Exchange, fd: int, offset: int, count: int) -> None:
         piece = _read(fd, offset, min(end - offset, _READ_SIZE))
         exchange.send(piece)
         offset += len(piece)
-        await wait_until_writable(exchange.connection)
-
-
-async def wait_until_writable(connection: ClientConnection) -> None:
-    """Wait until the transport takes more, at least until the loop's next turn, so that other
-    connections are served."""
-    blocked = connection.writable_waiter()
-    if blocked is not None:
-        await blocked
-    else:
-        await asyncio.sleep(0)
+        await exchange.connection.flow.wait_for_turn()
 
 
 class _FileTransfer:
@@ -135,7 +125,7 @@ class _FileTransfer:
     async def run(self) -> None:
         """Send the file; return when all bytes are with the kernel."""
         self._exchange.send_headers()
-        await self._flush_transport()
+        await self._connection.flow.flush()
         try:
             while self._remaining:
                 await self._send_some()
@@ -143,16 +133,6 @@ class _FileTransfer:
             if self._watched_fd >= 0:
                 self._connection.server.loop.remove_writer(self._watched_fd)
                 os.close(self._watched_fd)
-
-    async def _flush_transport(self) -> None:
-        """Wait until the transport has sent what was written before, the response head included."""
-        transport = self._transport
-        if transport.get_write_buffer_size() and not transport.is_closing():
-            transport.set_write_buffer_limits(0)
-            while (blocked := self._connection.writable_waiter()) is not None:
-                await blocked
-            if not transport.is_closing():
-                transport.set_write_buffer_limits()
 
     async def _send_some(self) -> None:
         """Send as much as the socket takes, at most MAX_SENDFILE_SIZE, then wait for it to take
@@ -195,6 +175,6 @@ class _FileTransfer:
             self._watched_fd = os.dup(sock)
             connection.server.loop.add_writer(self._watched_fd, connection.resume_writing)
         connection.pause_writing()
-        blocked = connection.writable_waiter()
-        if blocked is not None:
-            await blocked
+        waiter = connection.flow.waiter()
+        if waiter is not None:
+            await waiter

@@ -41,7 +41,8 @@ from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
 
 from prefork.errors import ClientGoneError
-from prefork.http.transport import delivery_progress, is_all_delivered, reset
+from prefork.http.flow_control import FlowControl
+from prefork.http.transport import is_all_delivered, reset
 
 if TYPE_CHECKING:
     from prefork.http.exchange import Exchange, SharedState
@@ -85,11 +86,10 @@ class WebSocket(asyncio.Protocol):
 
     __slots__ = (
         "_answers_unread",
+        "_close_by",
         "_dead_after",
-        "_delivered",
         "_fragments",
         "_frames",
-        "_give_up_at",
         "_has_received",
         "_inbox_size",
         "_is_closing_transport",
@@ -100,11 +100,10 @@ class WebSocket(asyncio.Protocol):
         "_reading_paused",
         "_unparsed",
         "_utf8",
-        "_writers",
         "closed",
         "deadline",
+        "flow",
         "inbox",
-        "is_writable",
         "phase",
         "server",
         "transport",
@@ -120,7 +119,7 @@ class WebSocket(asyncio.Protocol):
         """Messages that the app has not taken; ``pop_message`` takes one."""
         self.closed: tuple[int, str] | None = None
         """Close code and reason, once a close was sent or received or the connection was lost."""
-        self.is_writable = True
+        self.flow = FlowControl(server.loop, server.clock)
         self.phase = OPEN
         self.deadline = _NEVER
         self._frames = frames
@@ -140,21 +139,17 @@ class WebSocket(asyncio.Protocol):
         """Bytes arrived since the last ping."""
         self._next_ping_at = self._dead_after = _NEVER
         """The times of the next ping, and of the close if nothing arrives until then."""
-        self._delivered = 0
-        """The delivery progress of the transport when it was checked last."""
         self._is_closing_transport = False
         """Both sides sent a close frame, and the transport is closing."""
-        self._give_up_at = _NEVER
-        """In SEND and CLOSING: the time by which the client must have taken some bytes, or have
-        finished the closing handshake."""
+        self._close_by = _NEVER
+        """In CLOSING: the time by which the client must have finished the closing handshake."""
         self._readers: list[asyncio.Future[None]] = []
-        self._writers: list[asyncio.Future[None]] = []
 
     # From the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over the transport of the HTTP connection."""
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = self.flow.transport = cast(asyncio.Transport, transport)
         server = self.server
         if self._limits.ping_interval is not None:
             self._next_ping_at = self.deadline = server.clock.now + self._limits.ping_interval
@@ -182,22 +177,17 @@ class WebSocket(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """asyncio: the client reads slower than the app sends."""
-        self.is_writable = False
+        self.flow.pause()
         if self.phase == OPEN:
-            self.phase, self.deadline = SEND, self.server.clock.next_send_check
-            self._give_up_at, self._delivered = (
-                self.server.clock.send_deadline,
-                delivery_progress(self.transport),
-            )
+            self.phase, self.deadline = SEND, self.flow.watch()
 
     def resume_writing(self) -> None:
         """asyncio: the client caught up."""
-        self.is_writable = True
+        self.flow.resume()
         if self.phase == SEND:
             self.phase, self.deadline = OPEN, self._next_ping_at
             # A ping may have waited behind the data that the client did not read.
             self._dead_after = _NEVER
-        _wake_all(self._writers)
         if self._answers_unread:
             self._answers_unread = False
             self._parse_buffered()
@@ -252,7 +242,7 @@ class WebSocket(asyncio.Protocol):
             sent = frames.close_sent
             if sent is not None and self.closed is None:
                 self._set_closed(sent.code, sent.reason)
-            self._answers_unread = not self.is_writable
+            self._answers_unread = not self.flow.is_writable
             self._update_reading()
 
     def _process_frame(self, frame: Frame) -> None:
@@ -318,13 +308,6 @@ class WebSocket(asyncio.Protocol):
         self._frames.send_binary(data)
         self._write(self._frames.data_to_send())
 
-    def writable_waiter(self) -> "asyncio.Future[None] | None":
-        """Return None when more may be sent; otherwise a future that is done when the client has
-        caught up or is gone."""
-        if self.is_writable or self.closed is not None:
-            return None
-        return _add_waiter(self.server.loop, self._writers)
-
     def _write(self, writes: list[bytes]) -> None:
         """Write what the library composed; empty bytes at the end mean that nothing follows."""
         transport = self.transport
@@ -350,15 +333,12 @@ class WebSocket(asyncio.Protocol):
         if self.phase == OPEN:
             self._check_ping()
         elif self.phase == SEND:
-            before, self._delivered = self._delivered, delivery_progress(self.transport)
-            if self._delivered > before:
-                self._give_up_at = self.server.clock.send_deadline
-            elif self.server.clock.now >= self._give_up_at:
+            if self.flow.is_stalled():
                 reset(self.transport)
-            self.deadline = min(self.server.clock.next_send_check, self._give_up_at)
+            self.deadline = self.flow.next_check()
         elif self._is_closing_transport and is_all_delivered(self.transport):
             self.transport.abort()
-        elif self.server.clock.now >= self._give_up_at:
+        elif self.server.clock.now >= self._close_by:
             reset(self.transport)
 
     def _check_ping(self) -> None:
@@ -407,15 +387,14 @@ class WebSocket(asyncio.Protocol):
         if self.closed is None:
             self.closed = code, reason
             self.phase = CLOSING
-            self._give_up_at = self.server.clock.now + self._limits.close_timeout
+            self._close_by = self.server.clock.now + self._limits.close_timeout
             # With TLS, transport.close() waits for the client's close_notify, which few send. So
             # every tick checks whether the client has received everything.
-            self.deadline = (
-                self.server.clock.now if self._is_closing_transport else self._give_up_at
-            )
+            self.deadline = self.server.clock.now if self._is_closing_transport else self._close_by
             self._fragments = bytearray()
         _wake_all(self._readers)
-        _wake_all(self._writers)
+        self.flow.end()
+        self.flow.wake_writers()
 
 
 def _closed_error() -> ClientGoneError:

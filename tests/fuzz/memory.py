@@ -66,7 +66,7 @@ class MemoryTransport(asyncio.Transport):
     reads."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, swallows: int | None, tls: object | None
+        self, loop: asyncio.AbstractEventLoop, swallows: int | None, tls: object | None = None
     ) -> None:
         super().__init__({"peername": ("192.0.2.1", 4711), "sockname": ("192.0.2.2", 80)})
         self._extra.update(socket=MemorySocket(self), ssl_object=tls)  # type: ignore[attr-defined]

@@ -148,7 +148,7 @@ class HttpCall(AsgiCall):
     async def _wait_writable(self) -> None:
         """Wait while the client reads slower than the app writes."""
         connection = self.exchange.connection
-        if (waiter := connection.writable_waiter()) is not None:
+        if (waiter := connection.flow.waiter()) is not None:
             await waiter
         elif self.exchange.is_bodiless or connection.peer.tls is not None:
             # A turn of the loop, so that an endless response notices its end. Without a body

@@ -158,7 +158,7 @@ class WebSocketCall(AsgiCall):
                 websocket.send_text(text)
             else:
                 websocket.send_bytes(_bytes(event.get("bytes")))
-            if not websocket.is_writable and (waiter := websocket.writable_waiter()) is not None:
+            if not websocket.flow.is_writable and (waiter := websocket.flow.waiter()):
                 await waiter
         elif event["type"] == "websocket.close":
             self._close(websocket, event)

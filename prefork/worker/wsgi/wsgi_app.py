@@ -220,7 +220,7 @@ class WsgiCall:
         except BaseException as error:
             self._end_with_error(error)
             return
-        waiter = exchange.connection.writable_waiter()
+        waiter = exchange.connection.flow.waiter()
         if waiter is not None:
             waiter.add_done_callback(lambda _: self._continue_response(), context=self._context)
         else:
