@@ -36,8 +36,10 @@ bulk_receiver.py        receives the rest of a large body without the parser
 
 Responses:
 
-exchange.py             one request and its response: framing, streaming, errors
+exchange.py             one request and its response: what it means, and what a sink must do
+http1_sink.py           how HTTP/1.1 frames a response
 response_head.py        heads of responses: status lines, header fields, Date
+response_files.py       sends files as bodies, whatever the framing
 sendfile.py             sends files by sendfile(2)
 
 WebSockets:

@@ -37,6 +37,7 @@ from prefork.http.body import WholeBody
 from prefork.http.bulk_receiver import BulkReceiver
 from prefork.http.exchange import Exchange
 from prefork.http.head_cache import MAX_CACHED_HEAD_SIZE
+from prefork.http.http1_sink import Http1Sink
 from prefork.http.load import REQUEST
 from prefork.http.peer import Addresses, Peer
 from prefork.http.pipeline import MOSTLY_FRAMING, Pipeline
@@ -48,7 +49,9 @@ from prefork.http.trailing_data import TrailingDataReader
 class Connection(Pipeline):
     """The asyncio protocol of one accepted connection."""
 
-    __slots__ = ("_addresses", "_is_trusted", "handler_state")
+    __slots__ = ("_addresses", "_is_trusted", "handler_state", "sink")
+
+    sink: Http1Sink
 
     def __init__(self, server: ServerState, addresses: Addresses | None = None) -> None:
         """``addresses``: as the PROXY protocol tells them; None: those of the socket."""
@@ -64,6 +67,7 @@ class Connection(Pipeline):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request; asyncio calls this when the transport is ready."""
         self.transport = self.flow.transport = cast(asyncio.Transport, transport)
+        self.sink = Http1Sink(self.transport, self.flow)
         server, self.peer = self.server, Peer(transport, self._addresses)
         self.deadline = server.clock.head_deadline
         server.add_connection(self)
@@ -80,7 +84,7 @@ class Connection(Pipeline):
             if head is None:
                 head, content = server.request_cache.lookup(data)
             if head is not None:
-                exchange = Exchange(self, head)
+                exchange = Exchange(self, head, self.sink)
                 exchange.request_complete = True
                 if content:
                     exchange.body = body = WholeBody()
@@ -197,9 +201,11 @@ class Connection(Pipeline):
         exchange.started_at = monotonic()
         self.server.load.add(+REQUEST)
 
-    def switch_protocol(self, exchange: Exchange, protocol: asyncio.Protocol) -> None:
-        """Hand the transport to another protocol: 101 was sent, and this connection is done."""
-        exchange.response_complete = True
+    def switch_protocol(self, exchange: Exchange, head: bytes, protocol: asyncio.Protocol) -> None:
+        """Send ``head``, that of a 101, and hand the transport to another protocol; this
+        connection is done."""
+        self.transport.write(head)
+        exchange.status, exchange.response_complete = 101, True
         # Otherwise a draining worker would close the transport here.
         self.close_requested = False
         self.finish_exchange(exchange)
@@ -213,6 +219,10 @@ class Connection(Pipeline):
             self.resume_reading()
         if exchange.trailing_data:
             protocol.data_received(exchange.trailing_data)
+
+    def abort_response(self, _exchange: Exchange) -> None:
+        """Reset the connection: HTTP/1.1 has no other way to cut a response off."""
+        self.abort()
 
     def finish_exchange(self, exchange: Exchange) -> None:
         """Account for an exchange that was answered; go on with the next request, or close."""
@@ -333,7 +343,7 @@ class Connection(Pipeline):
         first = self.current or (self._waiting[0] if self._waiting else exchange)
         if exchange is first and exchange.expects_continue and not exchange.status:
             exchange.expects_continue = False
-            self.transport.write(response_head.CONTINUE_RESPONSE)
+            self.sink.send_interim(100, b"")
 
     def _on_partial_request(self) -> None:
         """Check limits and set the deadline, because a request has arrived in part."""
@@ -392,7 +402,9 @@ class Connection(Pipeline):
         assert error is not None
         if self.current is None:
             broken = self._reader.incoming
-            self._start_without_app(broken or Exchange(self, RequestHead(self._reader.target, [])))
+            self._start_without_app(
+                broken or Exchange(self, RequestHead(self._reader.target, []), self.sink)
+            )
         exchange = self.current
         assert exchange is not None
         exchange.keep_alive = exchange.request_complete = False

@@ -2,15 +2,24 @@
 
 ``respond`` sends a whole response in one write. ``start_response``, ``send`` and ``finish`` stream
 one; the head waits for the first piece of the body, so that a short response is one write here,
-too. Framing (RFC 9112 section 6) is decided here: Content-Length, else chunked, else the end of the
-connection; no body for HEAD, 204, 205 and 304. An app that breaks its own Content-Length gets a
-ResponseError.
+too.
+
+What a response means is decided here, for every version of HTTP (RFC 9110): its status and fields,
+no body for HEAD, 204, 205 and 304, a Content-Length that the app must keep (else it gets a
+ResponseError), interim responses, trailers, and what happens when the app fails. How that is
+written is the business of a ResponseSink, such as the one of HTTP/1.1 (http1_sink.py).
 
 The protocols at the top are what an exchange, the app interfaces and WebSockets need of a
 connection and of the state of the worker. Both know exchanges, so an exchange does not import them.
 
 Design
 ------
+- **An exchange hands its sink lines, not pairs.** The head is a list of encoded lines, the status
+  line first: an app sends the same few fields with every response, and their lines are cached
+  (response_head.py). A framing that needs pairs splits a line at its first ``: ``, and can cache
+  that by the line. Pairs would cost HTTP/1.1 a second look-up for each field.
+- **A sink is an object of its own, not a subclass of Exchange,** so that what a response means is
+  tested on a sink in memory, and a compiled sink can take the place of ours.
 - **Durations go by the exact clock, deadlines by the coarse one** (``started_at`` and
   ``app_called_at``). A duration in the log must be exact; a deadline only to the tick, and a look
   at the coarse clock costs no system call.
@@ -41,10 +50,6 @@ from prefork.http.response_head import (
     ResponseError,
 )
 from prefork.plural import pluralize
-
-JOIN_BELOW = 16 * 1024
-"""Bytes of a body. A smaller one is copied behind its head; a larger one is handed to the transport
-as it is."""
 
 
 class OpenConnection(Protocol):
@@ -90,11 +95,9 @@ class SharedState(Protocol):
 class ClientConnection(OpenConnection, Protocol):
     """The connection of a client, as far as exchanges and app interfaces use it."""
 
-    transport: asyncio.Transport
     peer: Peer
     handler_state: Any
     close_requested: bool
-    flow: FlowControl
 
     @property
     def server(self) -> SharedState:
@@ -109,17 +112,52 @@ class ClientConnection(OpenConnection, Protocol):
     def finish_exchange(self, exchange: "Exchange", /) -> None:
         """Go on after an exchange that was answered."""
 
-    def switch_protocol(self, exchange: "Exchange", protocol: asyncio.Protocol, /) -> None:
-        """Hand the transport to another protocol, after a 101."""
+    def abort_response(self, exchange: "Exchange", /) -> None:
+        """Cut a response off, so that its client does not take it for a complete one."""
 
-    def abort(self) -> None:
-        """Reset the connection."""
+    def switch_protocol(
+        self, exchange: "Exchange", head: bytes, protocol: asyncio.Protocol, /
+    ) -> None:
+        """Answer with ``head``, that of a 101, and hand the transport to another protocol."""
 
-    def pause_writing(self) -> None:
-        """Wait for the client to read."""
 
-    def resume_writing(self) -> None:
-        """Go on with what waited for the client to read."""
+class ResponseSink(Protocol):
+    """Writes the responses of exchanges as its protocol frames them.
+
+    ``head``: the status line and the lines of the fields, each with its CRLF. A protocol without
+    reason phrases takes the status from the exchange. None instead of a head: it was sent before.
+    The sink may append to a head, behind an empty line.
+    """
+
+    @property
+    def flow(self) -> FlowControl:
+        """The flow control of what is written here."""
+
+    def is_closing(self) -> bool:
+        """Return whether what is written from now on is dropped."""
+
+    def send_interim(self, status: int, lines: bytes) -> None:
+        """Send an interim response, such as 100 or 103, with these lines of fields."""
+
+    def send_response(self, exchange: "Exchange", head: list[bytes], body: bytes, /) -> None:
+        """Send a whole response."""
+
+    def frame_unknown_length(self, exchange: "Exchange", head: list[bytes], /) -> None:
+        """Add to ``head`` what marks the end of a body whose length is unknown."""
+
+    def write(self, exchange: "Exchange", head: list[bytes] | None, data: bytes, /) -> None:
+        """Send a piece of the body; an empty one: send the head now."""
+
+    def end(
+        self, exchange: "Exchange", head: list[bytes] | None, data: bytes, trailers: bytes, /
+    ) -> None:
+        """Send the last piece of the body, which may be empty, and lines of trailer fields."""
+
+    async def send_file(self, exchange: "Exchange", fd: int, offset: int, count: int, /) -> int:
+        """Send up to ``count`` bytes of a file, if this sink need not read it for that.
+
+        Returns how many were sent; the caller reads and sends the others.
+        """
 
 
 class Exchange:
@@ -151,8 +189,8 @@ class Exchange:
     """Status of the response; 0 until it started."""
     response_complete = False
     body_bytes_sent = 0
-    is_chunked = False
-    """The length of the body is not known in advance, so the body is sent in chunks."""
+    has_unknown_length = False
+    """The length of the body is not known in advance."""
     remaining: int | None = None
     """Bytes of the body that are still due; None: unknown."""
     truncates_body = False
@@ -164,8 +202,11 @@ class Exchange:
 
     _head: list[bytes] | None = None
 
-    def __init__(self, connection: ClientConnection, request: RequestHead) -> None:
+    def __init__(
+        self, connection: ClientConnection, request: RequestHead, sink: ResponseSink
+    ) -> None:
         self.connection = connection
+        self.sink = sink
         self.request = request
         self.keep_alive = request.keep_alive
         self.body: Body | None = None
@@ -214,22 +255,17 @@ class Exchange:
         ``line``: the status line with its CRLF. Raises ResponseError or ClientGoneError.
         """
         size = len(body)
-        parts = self._compose(status, line, fields, size)
+        head = self._compose(status, line, fields, size)
         if self.disconnected:
             raise ClientGoneError("the client left before the response ended")
-        self._head = parts
+        self._head = head
         self.headers_sent = self.response_complete = True
-        connection = self.connection
         if self.is_bodiless:
-            connection.transport.write(b"".join(parts))
-        elif size < JOIN_BELOW:
-            self.body_bytes_sent = size
-            parts.append(body)
-            connection.transport.write(b"".join(parts))
+            body = b""
         else:
             self.body_bytes_sent = size
-            connection.transport.writelines((b"".join(parts), body))
-        connection.finish_exchange(self)
+        self.sink.send_response(self, head, body)
+        self.connection.finish_exchange(self)
 
     def start_response(
         self, status: int, line: bytes, fields: Iterable[HeaderPair], length: int | None
@@ -244,8 +280,8 @@ class Exchange:
     def _compose(
         self, status: int, line: bytes, fields: Iterable[HeaderPair], length: int | None
     ) -> list[bytes]:
-        """Return the head of the response in parts, with its empty line. Raises ResponseError."""
-        parts = [line]
+        """Return the lines of the response's head. Raises ResponseError."""
+        head = [line]
         declared = None
         for pair in fields:
             try:
@@ -254,41 +290,36 @@ class Exchange:
                 pair = tuple(pair)  # type: ignore[assignment]  # noqa: PLW2901
                 known = ENCODED_FIELDS.get(pair)
             field, meaning = known or self.connection.server.encode_field(pair)
-            parts.append(field)
+            head.append(field)
             if meaning != PLAIN:
                 if meaning >= 0 and declared is None:
                     declared = meaning
                 else:
                     self._interpret(meaning)
         self.status = status
-        # The usual response needs no framing: it has a Content-Length, and that is right.
+        # The usual response has a Content-Length, and that is right.
         if declared is None or declared != length or status in response_head.BODILESS_STATUSES:
-            self._frame(parts, declared, length)
+            self._decide_length(head, declared, length)
         elif self.request.method == "HEAD":
             self.is_bodiless = True
         set_by_app = self._app_set_fields
-        parts.append(
+        head.append(
             DefaultFields.lines if set_by_app is None else DefaultFields.lines_except(set_by_app)
         )
         if self.extra_fields:
-            self._add_extra_fields(parts)
+            self._add_extra_fields(head)
         connection = self.connection
         if not self.request_complete or (
             connection.close_requested and connection.is_last_response()
         ):
             self.keep_alive = False
-        if not self.keep_alive:
-            parts.append(response_head.HEAD_END_CLOSE)
-        else:
-            is_new = self.request.version == "1.1"
-            parts.append(response_head.HEAD_END if is_new else response_head.HEAD_END_KEEP_ALIVE)
-        return parts
+        return head
 
-    def _add_extra_fields(self, parts: list[bytes]) -> None:
+    def _add_extra_fields(self, head: list[bytes]) -> None:
         """Append ``extra_fields``, unless the app sent such a field itself."""
         name = self.extra_fields.partition(b":")[0].lower() + b":"
-        if not any(part[: len(name)].lower() == name for part in parts):
-            parts.append(self.extra_fields)
+        if not any(line[: len(name)].lower() == name for line in head):
+            head.append(self.extra_fields)
 
     def _interpret(self, meaning: int) -> None:
         """Note a field of the app's that decides something. Raises ResponseError."""
@@ -299,16 +330,17 @@ class Exchange:
         elif meaning == CLOSE:
             self.keep_alive = False
 
-    def _frame(self, parts: list[bytes], declared: int | None, length: int | None) -> None:
-        """Decide how the end of the body is marked (RFC 9112 section 6)."""
+    def _decide_length(self, head: list[bytes], declared: int | None, length: int | None) -> None:
+        """Decide about the body's length: declared by the app, known, unknown, or no body at all
+        (RFC 9110 section 8.6)."""
         has_no_body = self.status in response_head.BODILESS_STATUSES
         self.is_bodiless = has_no_body or self.request.method == "HEAD"
         if has_no_body and self.status != 304:
             # No length (RFC 9110 section 8.6), or none but 0 (section 15.3.6).
             prefix = response_head.CONTENT_LENGTH_PREFIX
-            parts[:] = [part for part in parts if not part.lower().startswith(prefix)]
+            head[:] = [line for line in head if not line.lower().startswith(prefix)]
             if self.status == 205:
-                parts.append(response_head.CONTENT_LENGTH_LINE % 0)
+                head.append(response_head.CONTENT_LENGTH_LINE % 0)
         elif declared is not None:
             self.remaining = declared
             if length is not None and length != declared and not self.is_bodiless:
@@ -317,14 +349,10 @@ class Exchange:
             pass
         elif length is not None:
             self.remaining = length
-            parts.append(response_head.CONTENT_LENGTH_LINE % length)
-        elif self.is_bodiless:
-            pass
-        elif self.request.version == "1.1":
-            self.is_chunked = True
-            parts.append(response_head.CHUNKED_LINE)
-        else:
-            self.keep_alive = False
+            head.append(response_head.CONTENT_LENGTH_LINE % length)
+        elif not self.is_bodiless:
+            self.has_unknown_length = True
+            self.sink.frame_unknown_length(self, head)
 
     def _check_declared_length(self, declared: int, length: int) -> None:
         if not self.truncates_body or length < declared:
@@ -338,20 +366,19 @@ class Exchange:
         """
         is_new = self.request.version == "1.1"
         if lines and not self.headers_sent and not self.disconnected and is_new:
-            status_line = response_head.STATUS_LINES[103]
-            self.connection.transport.write(b"%b%b\r\n" % (status_line, lines))
+            self.sink.send_interim(103, lines)
 
     def send(self, data: bytes) -> None:
         """Send a piece of the body. Raises ResponseError or ClientGoneError."""
-        if self.connection.transport.is_closing():
-            # The transport drops what it is given now, and an app that never waits for anything
+        if self.sink.is_closing():
+            # The sink drops what it is given now, and an app that never waits for anything
             # else would not let the loop tell it that the client is gone.
             raise ClientGoneError("the client left before the response ended")
         if not data or self.is_bodiless:
             self.send_headers()
             return
         self.count_body_bytes(len(data))
-        self._write(b"%x\r\n%b\r\n" % (len(data), data) if self.is_chunked else data)
+        self.sink.write(self, self._unsent_head(), data)
 
     def finish(self, data: bytes = b"", trailers: bytes = b"") -> None:
         """Send the last piece of the body, and end the response.
@@ -365,18 +392,15 @@ class Exchange:
             missing = pluralize(self.remaining, "byte")
             raise ResponseError(f"the body ended {missing} before its Content-Length")
         if self.is_bodiless:
-            data = b""
-        elif self.is_chunked:
-            last = b"0\r\n%b\r\n" % trailers if trailers else b"0\r\n\r\n"
-            data = b"%x\r\n%b\r\n%b" % (len(data), data, last) if data else last
-        self._write(data)
+            data = trailers = b""
+        self.sink.end(self, self._unsent_head(), data, trailers)
         self.response_complete = True
         self.connection.finish_exchange(self)
 
     def send_headers(self) -> None:
         """Send the head now, before there is any body."""
         if not self.headers_sent:
-            self._write(b"")
+            self.sink.write(self, self._unsent_head(), b"")
 
     def count_body_bytes(self, size: int) -> None:
         """Count bytes of the body that are about to be sent. Raises ResponseError."""
@@ -386,37 +410,30 @@ class Exchange:
                 raise ResponseError("the body is longer than its Content-Length")
             self.remaining -= size
 
-    def _write(self, data: bytes) -> None:
+    def _unsent_head(self) -> list[bytes] | None:
+        """Return the head that must be sent first; None: it was sent. Raises ClientGoneError."""
         if self.disconnected:
             raise ClientGoneError("the client left before the response ended")
         if self.headers_sent:
-            if data:
-                self.connection.transport.write(data)
-            return
+            return None
         self.headers_sent = True
-        parts = self._head
-        assert parts is not None
-        if len(data) < JOIN_BELOW:
-            parts.append(data)
-            self.connection.transport.write(b"".join(parts))
-        else:
-            self.connection.transport.writelines((b"".join(parts), data))
+        return self._head
 
     def fail(self) -> None:
-        """End a response that went wrong: send a 500, or reset the connection if bytes were
+        """End a response that went wrong: send a 500, or cut the response off if bytes were
         sent."""
         if self.response_complete or self.disconnected:
             return
         if self.headers_sent:
             self.response_complete = True
-            self.connection.abort()
+            self.connection.abort_response(self)
             self.connection.finish_exchange(self)
         else:
             self.send_error(500)
 
     def reset_response(self) -> None:
         """Forget the response so far, of which nothing was sent, so that another can begin."""
-        self._head, self.remaining, self.is_chunked = None, None, False
+        self._head, self.remaining, self.has_unknown_length = None, None, False
         self._app_set_fields = None
         self.body_bytes_sent = 0
 

@@ -31,7 +31,7 @@ class Peer:
     of an encrypted connection (None: the connection is not encrypted).
     """
 
-    __slots__ = ("client", "server", "tls")
+    __slots__ = ("client", "server", "socket_path", "tls")
 
     def __init__(
         self, transport: "asyncio.BaseTransport", addresses: Addresses | None = None
@@ -43,6 +43,9 @@ class Peer:
             self.server = _host_port(get_info("sockname"))
         else:
             self.client, self.server = addresses.client, addresses.server
+        path = get_info("sockname") if self.server is None else None
+        self.socket_path = path if path and isinstance(path, str) else None
+        """The path of the server's unix socket; None: it has none, or the socket is of TCP."""
         self.tls: ssl.SSLObject | None = get_info("ssl_object")
 
     @property

@@ -26,7 +26,7 @@ from prefork.http.body import StreamedBody
 from prefork.http.body_progress import BodyProgress
 from prefork.http.buffer_pool import BufferPool
 from prefork.http.clock import Clock
-from prefork.http.exchange import ClientConnection, Exchange
+from prefork.http.exchange import ClientConnection, Exchange, ResponseSink
 from prefork.http.forwarded import TrustedProxies, is_forwarding_field
 from prefork.http.limits import Limits
 from prefork.http.request import RequestHead
@@ -84,6 +84,10 @@ class ReaderContext:
 
 class ReadingConnection(ClientConnection, Protocol):
     """The part of a connection that a reader uses."""
+
+    @property
+    def sink(self) -> ResponseSink:
+        """The sink of all its exchanges."""
 
     def enqueue(self, exchange: Exchange) -> None:
         """Take a request for which the app can be called."""
@@ -331,7 +335,7 @@ class RequestReader:
             head.keep_alive = False
         self._headers = []  # trailer fields go here and are dropped
         self.target = b""
-        self.incoming = exchange = Exchange(self.connection, head)
+        self.incoming = exchange = Exchange(self.connection, head, self.connection.sink)
         self.size = 1
         if self._has_forwarding_fields:
             self._has_forwarding_fields = False

@@ -42,7 +42,6 @@ HEAD_END_KEEP_ALIVE = b"Connection: keep-alive\r\n\r\n"
 CONTENT_LENGTH_PREFIX = b"content-length:"
 CONTENT_LENGTH_LINE = b"Content-Length: %d\r\n"
 CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
-CONTINUE_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"
 BODILESS_STATUSES = frozenset({204, 205, 304})
 
 

@@ -98,13 +98,11 @@ class WebSocketHandshake:
             if subprotocol not in self.subprotocols:
                 raise ResponseError(f"the client did not offer the subprotocol {subprotocol!r}")
             self._response.headers["Sec-WebSocket-Protocol"] = subprotocol
-        if exchange.disconnected or connection.transport.is_closing():
+        if exchange.disconnected or exchange.sink.is_closing():
             raise ClientGoneError("the client disconnected before its WebSocket was accepted")
         head = self._response.serialize().removesuffix(b"\r\n")
-        connection.transport.write(head + b"".join(lines) + b"\r\n")
-        exchange.status = 101
         websocket = WebSocket(connection.server, self._frames)
-        connection.switch_protocol(exchange, websocket)
+        connection.switch_protocol(exchange, head + b"".join(lines) + b"\r\n", websocket)
         return websocket
 
 

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from prefork.http.exchange import Exchange
 from prefork.http.request import RequestHead
+from prefork.http.response_files import remaining_file_size, send_file, send_file_until_eof
 from prefork.http.response_head import (
     PLAIN,
     STATUS_LINES,
@@ -24,7 +25,6 @@ from prefork.http.response_head import (
     encode_asgi_field,
     encode_early_hints,
 )
-from prefork.http.sendfile import remaining_file_size, send_file, send_file_until_eof
 
 EXTENSIONS = frozenset(
     ("http.response.early_hint", "http.response.pathsend", "http.response.trailers")

@@ -147,10 +147,10 @@ class HttpCall(AsgiCall):
 
     async def _wait_writable(self) -> None:
         """Wait while the client reads slower than the app writes."""
-        connection = self.exchange.connection
-        if (waiter := connection.flow.waiter()) is not None:
+        exchange = self.exchange
+        if (waiter := exchange.sink.flow.waiter()) is not None:
             await waiter
-        elif self.exchange.is_bodiless or connection.peer.tls is not None:
+        elif exchange.is_bodiless or exchange.connection.peer.tls is not None:
             # A turn of the loop, so that an endless response notices its end. Without a body
             # (HEAD) no full buffer makes the app wait; and TLS accepts data for a client that has
             # left, and reports the loss only when the loop has had its turn.
@@ -259,7 +259,7 @@ class HttpCall(AsgiCall):
         exchange = self.exchange
         # The app may notice that its client left before the connection does: its send finds the
         # transport closing.
-        closing = not exchange.response_complete and exchange.connection.transport.is_closing()
+        closing = not exchange.response_complete and exchange.sink.is_closing()
         quiet = exchange.disconnected or closing or self.drain_notified_at is not None
         self._log_failure(exchange.request.describe(), error, quiet)
         exchange.fail()

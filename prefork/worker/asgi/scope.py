@@ -118,9 +118,7 @@ class ScopeBuilder:
         peer = connection.peer
         server: tuple[str, int | None] | None = peer.server
         if server is None:
-            # A unix socket has a path as its name; an unnamed one has an empty name.
-            path = connection.transport.get_extra_info("sockname")
-            server = (path, None) if path and isinstance(path, str) else None
+            server = None if peer.socket_path is None else (peer.socket_path, None)
         template = _TEMPLATE.copy()
         template["root_path"], template["scheme"] = self._root_path, peer.scheme
         template["client"], template["server"] = peer.client, server

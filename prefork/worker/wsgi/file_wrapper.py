@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from io import BufferedRandom, BufferedReader, FileIO
 from typing import Any
 
-from prefork.http.sendfile import remaining_file_size
+from prefork.http.response_files import remaining_file_size
 
 BLOCK_SIZE = 64 * 1024
 """Bytes of a block, unless the app asks for another size."""

@@ -26,6 +26,7 @@ from typing import Any
 
 from prefork.errors import ClientGoneError
 from prefork.http.exchange import ClientConnection, Exchange
+from prefork.http.response_files import send_file
 from prefork.http.response_head import (
     WSGI_STATUSES,
     ResponseError,
@@ -33,7 +34,6 @@ from prefork.http.response_head import (
     encode_field,
     encode_wsgi_status,
 )
-from prefork.http.sendfile import send_file
 from prefork.worker import fork_hooks
 from prefork.worker.asgi.eager_tasks import EagerTasks
 from prefork.worker.importer import format_app_traceback
@@ -220,7 +220,7 @@ class WsgiCall:
         except BaseException as error:
             self._end_with_error(error)
             return
-        waiter = exchange.connection.flow.waiter()
+        waiter = exchange.sink.flow.waiter()
         if waiter is not None:
             waiter.add_done_callback(lambda _: self._continue_response(), context=self._context)
         else:

@@ -214,10 +214,7 @@ class ThreadedWsgiCall(WsgiCall):
         self._queued_pieces.append(piece)
         self._bytes_queued += len(piece)
         self._handler.call_in_loop(self._send_queued)
-        if (
-            self._bytes_queued - self._bytes_sent > MAX_AHEAD
-            or not exchange.connection.flow.is_writable
-        ):
+        if self._bytes_queued - self._bytes_sent > MAX_AHEAD or not exchange.sink.flow.is_writable:
             resume = threading.Lock()
             resume.acquire()
             self._handler.call_in_loop(partial(self._release_when_writable, resume))
@@ -263,7 +260,7 @@ class ThreadedWsgiCall(WsgiCall):
 
     def _release_when_writable(self, resume: threading.Lock) -> None:
         """Let the thread go on when its client has caught up."""
-        waiter = self._exchange.connection.flow.waiter()
+        waiter = self._exchange.sink.flow.waiter()
         if waiter is None or self._exchange.response_complete:
             resume.release()
         else:

@@ -35,7 +35,7 @@ def exchange(
     head.is_cached = recurring
     peer = SimpleNamespace(client=("192.0.2.1", 4711), scheme="http")
     connection = SimpleNamespace(peer=peer, is_trusted=lambda: True)
-    answered = Exchange(connection, head)  # type: ignore[arg-type]
+    answered = Exchange(connection, head, None)  # type: ignore[arg-type]
     answered.status, answered.body_bytes_sent = 200, 5
     for name, value in known.items():
         setattr(answered, name, value)

@@ -1,0 +1,99 @@
+"""The responses of one connection as HTTP/1.1 frames them (RFC 9112).
+
+What a response means is decided by the exchange (exchange.py). Here it becomes bytes: the end of
+the head, with ``Connection``, chunks for a body of unknown length, and one write for a head with
+the first piece of its body. No other module writes a response to the transport.
+"""
+
+import asyncio
+
+from prefork.http import response_head
+from prefork.http.exchange import Exchange
+from prefork.http.flow_control import FlowControl
+from prefork.http.sendfile import FileTransfer
+
+JOIN_BELOW = 16 * 1024
+"""Bytes of a body. A smaller one is copied behind its head; a larger one is handed to the transport
+as it is."""
+
+
+class Http1Sink:
+    """The ResponseSink of an HTTP/1.1 connection.
+
+    All its exchanges share it, because they are answered one after the other. It keeps nothing of
+    any of them.
+    """
+
+    __slots__ = ("flow", "transport")
+
+    def __init__(self, transport: asyncio.Transport, flow: FlowControl) -> None:
+        self.transport = transport
+        self.flow = flow
+
+    def is_closing(self) -> bool:
+        """Return whether the transport drops what it is given."""
+        return self.transport.is_closing()
+
+    def send_response(self, exchange: Exchange, head: list[bytes], body: bytes) -> None:
+        """Send a head and the body behind it in one write."""
+        head.append(_head_end(exchange))
+        if len(body) < JOIN_BELOW:
+            head.append(body)
+            self.transport.write(b"".join(head))
+        else:
+            self.transport.writelines((b"".join(head), body))
+
+    def frame_unknown_length(self, exchange: Exchange, head: list[bytes]) -> None:
+        """Prepare for a body that ends with a last chunk, or, for HTTP/1.0, with the connection."""
+        if exchange.request.version == "1.1":
+            head.append(response_head.CHUNKED_LINE)
+        else:
+            exchange.keep_alive = False
+
+    def write(self, exchange: Exchange, head: list[bytes] | None, data: bytes) -> None:
+        """Send a piece of the body, as a chunk if its length was unknown."""
+        if data and _is_chunked(exchange):
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._write(exchange, head, data)
+
+    def end(
+        self, exchange: Exchange, head: list[bytes] | None, data: bytes, trailers: bytes
+    ) -> None:
+        """Send the last piece of the body, with the last chunk if its length was unknown."""
+        if _is_chunked(exchange):
+            last = b"0\r\n%b\r\n" % trailers if trailers else b"0\r\n\r\n"
+            data = b"%x\r\n%b\r\n%b" % (len(data), data, last) if data else last
+        self._write(exchange, head, data)
+
+    def _write(self, exchange: Exchange, head: list[bytes] | None, data: bytes) -> None:
+        if head is None:
+            if data:
+                self.transport.write(data)
+        else:
+            self.send_response(exchange, head, data)
+
+    def send_interim(self, status: int, lines: bytes) -> None:
+        """Send an interim response (RFC 9110 section 15.2): 100 Continue, 103 Early Hints."""
+        self.transport.write(b"%b%b\r\n" % (response_head.STATUS_LINES[status], lines))
+
+    async def send_file(self, exchange: Exchange, fd: int, offset: int, count: int) -> int:
+        """Send ``count`` bytes of a file by sendfile(2), and return how many were sent.
+
+        Encrypted and chunked bytes pass through the process, so none of those are sent here.
+        """
+        if _is_chunked(exchange) or exchange.connection.peer.tls is not None:
+            return 0
+        transfer = FileTransfer(exchange, self.transport, self.flow)
+        return await transfer.send(fd, offset, count)
+
+
+def _is_chunked(exchange: Exchange) -> bool:
+    return exchange.has_unknown_length and exchange.request.version == "1.1"
+
+
+def _head_end(exchange: Exchange) -> bytes:
+    """Return the end of the head, which says whether the connection stays open."""
+    if not exchange.keep_alive:
+        return response_head.HEAD_END_CLOSE
+    is_new = exchange.request.version == "1.1"
+    return response_head.HEAD_END if is_new else response_head.HEAD_END_KEEP_ALIVE
