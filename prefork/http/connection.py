@@ -160,7 +160,7 @@ class Connection(Pipeline):
                     exchange.body.discard()
         if self.current is not None:
             server.handler.client_disconnected(self.current)
-            server.count_unfinished(self.current)
+            server.count_ended(self.current)
             self.current = None
         self.flow.end()
         self.flow.wake_writers()
@@ -187,7 +187,7 @@ class Connection(Pipeline):
         self.current = exchange
         server = self.server
         load = server.load
-        # Load.add in place, where every nanosecond counts; the store may wake the clock.
+        # count_begun() in place, where every nanosecond counts; the store may wake the clock.
         load.words[load.index] = load.word = load.word + REQUEST
         exchange.app_called_at, exchange.started_at = server.clock.now, monotonic()
         self.phase = PROCESSING
@@ -198,8 +198,7 @@ class Connection(Pipeline):
     def _start_without_app(self, exchange: Exchange) -> None:
         """Begin the turn of a request that is answered without the app."""
         self.current, self.phase = exchange, PROCESSING
-        exchange.started_at = monotonic()
-        self.server.load.add(+REQUEST)
+        self.server.count_begun(exchange)
 
     def switch_protocol(self, exchange: Exchange, head: bytes, protocol: asyncio.Protocol) -> None:
         """Send ``head``, that of a 101, and hand the transport to another protocol; this
@@ -230,7 +229,7 @@ class Connection(Pipeline):
             return
         server = self.server
         load, counters = server.load, server.counters
-        # Load.add in place, as in _start_exchange.
+        # count_ended() in place, as in _start_exchange.
         load.words[load.index] = load.word = load.word - REQUEST
         counters.response_times[exchange.status].append(monotonic() - exchange.started_at)
         counters.body_bytes_sent += exchange.body_bytes_sent

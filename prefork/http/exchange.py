@@ -26,7 +26,7 @@ Design
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from prefork.errors import ClientGoneError
@@ -58,9 +58,11 @@ class OpenConnection(Protocol):
     deadline: float
     """When to call ``expire``, by the coarse clock."""
 
-    @property
-    def current(self) -> "Exchange | None":
-        """The request that is being answered."""
+    def in_flight(self) -> "Sequence[Exchange]":
+        """Return the requests whose turn has come and that are not answered yet.
+
+        Other threads may call it.
+        """
 
     def expire(self) -> None:
         """Act on the deadline, which has passed."""
@@ -95,6 +97,8 @@ class SharedState(Protocol):
 class ClientConnection(OpenConnection, Protocol):
     """The connection of a client, as far as exchanges and app interfaces use it."""
 
+    is_multiplexed: bool
+    """Several requests may be in flight at a time."""
     peer: Peer
     handler_state: Any
     close_requested: bool

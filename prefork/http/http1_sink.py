@@ -10,6 +10,7 @@ import asyncio
 from prefork.http import response_head
 from prefork.http.exchange import Exchange
 from prefork.http.flow_control import FlowControl
+from prefork.http.response_head import HEAD_END
 from prefork.http.sendfile import FileTransfer
 
 JOIN_BELOW = 16 * 1024
@@ -36,7 +37,12 @@ class Http1Sink:
 
     def send_response(self, exchange: Exchange, head: list[bytes], body: bytes) -> None:
         """Send a head and the body behind it in one write."""
-        head.append(_head_end(exchange))
+        if not exchange.keep_alive:
+            head.append(response_head.HEAD_END_CLOSE)
+        elif exchange.request.version == "1.1":
+            head.append(HEAD_END)
+        else:
+            head.append(response_head.HEAD_END_KEEP_ALIVE)
         if len(body) < JOIN_BELOW:
             head.append(body)
             self.transport.write(b"".join(head))
@@ -89,11 +95,3 @@ class Http1Sink:
 
 def _is_chunked(exchange: Exchange) -> bool:
     return exchange.has_unknown_length and exchange.request.version == "1.1"
-
-
-def _head_end(exchange: Exchange) -> bytes:
-    """Return the end of the head, which says whether the connection stays open."""
-    if not exchange.keep_alive:
-        return response_head.HEAD_END_CLOSE
-    is_new = exchange.request.version == "1.1"
-    return response_head.HEAD_END if is_new else response_head.HEAD_END_KEEP_ALIVE

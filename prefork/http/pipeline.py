@@ -36,6 +36,7 @@ class Pipeline(BaseConnection):
 
     __slots__ = ("_is_held", "_reader", "_refusal", "_unparsed", "_waiting", "current")
 
+    is_multiplexed = False
     slice_size = SLICE_SIZE
     max_waiting = MAX_WAITING
 
@@ -53,6 +54,11 @@ class Pipeline(BaseConnection):
         """A borrowed reader while there is something to read, and shortly after."""
         self._refusal: ClientError | None = None
         """The error that ends the connection after the requests before it."""
+
+    def in_flight(self) -> tuple[Exchange, ...]:
+        """Return the request that is being answered, if there is one."""
+        current = self.current
+        return () if current is None else (current,)
 
     def enqueue(self, exchange: Exchange) -> None:
         """Add a request for which the app can be called after its predecessors.

@@ -217,16 +217,15 @@ class ServerState:
         for connection in self._connections_to_check(now):
             if connection.deadline <= now:
                 connection.expire()
-            exchange = connection.current
-            if exchange is None:
-                if connection.release_if_idle():
-                    self.active_connections.discard(connection)
-                continue
-            started_at = exchange.started_at
-            if started_at < counters.oldest_started_at or not counters.oldest_started_at:
-                counters.oldest_started_at = started_at
-            if exchange.status == 0:
-                self._check_app_call(exchange, now, timeout)
+            in_flight = connection.in_flight()
+            if not in_flight and connection.release_if_idle():
+                self.active_connections.discard(connection)
+            for exchange in in_flight:
+                started_at = exchange.started_at
+                if started_at < counters.oldest_started_at or not counters.oldest_started_at:
+                    counters.oldest_started_at = started_at
+                if exchange.status == 0:
+                    self._check_app_call(exchange, now, timeout)
         return DRAIN_TICK_PERIOD if self.draining else TICK_PERIOD
 
     def _connections_to_check(self, now: float) -> list[OpenConnection]:
@@ -299,8 +298,13 @@ class ServerState:
         if waiter is not None and not self.connections and not waiter.done():
             waiter.set_result(None)
 
-    def count_unfinished(self, exchange: Exchange) -> None:
-        """Count and log a request that ended before its response was complete."""
+    def count_begun(self, exchange: Exchange) -> None:
+        """Count a request whose turn has come, and start its times."""
+        exchange.app_called_at, exchange.started_at = self.clock.now, monotonic()
+        self.load.add(+REQUEST)
+
+    def count_ended(self, exchange: Exchange) -> None:
+        """Count and log a request that has ended, with or without a complete response."""
         self.load.add(-REQUEST)
         counters = self.counters
         counters.response_times[exchange.status].append(monotonic() - exchange.started_at)
@@ -330,5 +334,5 @@ class ServerState:
         The requests belong to the worker, which answers them; the child has copies of them.
         """
         for connection in self.connections:
-            if connection.current is not None:
-                connection.current.disconnected = True
+            for exchange in connection.in_flight():
+                exchange.disconnected = True

@@ -45,7 +45,7 @@ from prefork.http.flow_control import FlowControl
 from prefork.http.transport import is_all_delivered, reset
 
 if TYPE_CHECKING:
-    from prefork.http.exchange import Exchange, SharedState
+    from prefork.http.exchange import SharedState
 
 HIGH_WATER = 64 * 1024
 """Size of the messages in the inbox (bytes, or characters of text) from which reading stops."""
@@ -110,8 +110,6 @@ class WebSocket(asyncio.Protocol):
     )
 
     transport: asyncio.Transport
-    current: "Exchange | None" = None
-    """None: a WebSocket has no request that the clock has to time out."""
 
     def __init__(self, server: "SharedState", frames: ServerProtocol) -> None:
         self.server = server
@@ -191,6 +189,10 @@ class WebSocket(asyncio.Protocol):
         if self._answers_unread:
             self._answers_unread = False
             self._parse_buffered()
+
+    def in_flight(self) -> tuple[()]:
+        """Return nothing: a WebSocket has no request that the clock has to time out."""
+        return ()
 
     def release_if_idle(self) -> bool:
         """Return False: pings have deadlines, so the clock checks a WebSocket with every tick."""

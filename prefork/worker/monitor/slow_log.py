@@ -113,11 +113,11 @@ class SlowLog:
 
     def _find_unanswered(self) -> list[Exchange]:
         """Return the requests without an answer that were not logged yet."""
-        current = [connection.current for connection in self._server.active_connections]
         return [
-            e
-            for e in current
-            if e is not None and e.started_at and not (e.status or e.is_logged_slow)
+            exchange
+            for connection in self._server.active_connections
+            for exchange in connection.in_flight()
+            if exchange.started_at and not (exchange.status or exchange.is_logged_slow)
         ]
 
     def _report_slow(self, slow: list[Exchange]) -> None:

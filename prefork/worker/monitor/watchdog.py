@@ -208,9 +208,9 @@ class Watchdog:
         first."""
         requests = find_running_requests(threads)
         for connection in list(self.service.connections) if self.service is not None else ():
-            exchange = connection.current
-            if exchange is not None and exchange not in requests and not exchange.status:
-                requests[exchange] = inspect_waiting_request(exchange)
+            for exchange in connection.in_flight():
+                if exchange not in requests and not exchange.status:
+                    requests[exchange] = inspect_waiting_request(exchange)
 
         def order(request: RequestStacks) -> tuple[bool, bool, float]:
             blocks = request.thread == self.main

@@ -52,25 +52,35 @@ _TYPICAL_FIELDS = 8
 
 Hints = Iterable[tuple[str, str]]
 """Header fields of early hints, as the app gives them."""
-HintSender = Callable[[ClientConnection, Hints], None]
-"""Sends early hints for the request that the connection is answering."""
+HintSender = Callable[[Exchange, Hints], None]
+"""Sends early hints for a request."""
 
 
 class EarlyHints:
     """``wsgi.early_hints``: called with header fields such as ``("Link", …)``, sends a 103.
 
-    One object serves a connection, because it answers its requests one by one. ``__slots__`` keeps
+    One object serves a connection that answers its requests one by one, for the request that it
+    answers at the moment. On a multiplexed connection each request has its own. ``__slots__`` keeps
     an app from leaving attributes on it for the next request.
     """
 
-    __slots__ = ("_connection", "_send")
+    __slots__ = ("_connection", "_exchange", "_send")
 
-    def __init__(self, connection: ClientConnection, send_early_hints: HintSender) -> None:
+    def __init__(
+        self,
+        connection: ClientConnection,
+        send_early_hints: HintSender,
+        exchange: Exchange | None = None,
+    ) -> None:
+        """``exchange``: None for the one that the connection answers when it is called."""
         self._connection = connection
         self._send = send_early_hints
+        self._exchange = exchange
 
     def __call__(self, headers: Hints) -> None:
-        self._send(self._connection, headers)
+        own = self._exchange
+        for exchange in self._connection.in_flight() if own is None else (own,):
+            self._send(exchange, headers)
 
 
 class EmptyInput:
@@ -105,10 +115,17 @@ class _ConnectionEnviron:
     ``repeated_head``, a head that came twice in a row.
     """
 
-    __slots__ = ("_previous_head", "connection_keys", "environ", "repeated_head")
+    __slots__ = (
+        "_previous_head",
+        "connection_keys",
+        "environ",
+        "is_multiplexed",
+        "repeated_head",
+    )
 
-    def __init__(self, connection_keys: dict[str, Any]) -> None:
+    def __init__(self, connection_keys: dict[str, Any], is_multiplexed: bool) -> None:
         self.connection_keys = connection_keys
+        self.is_multiplexed = is_multiplexed
         self.repeated_head: RequestHead | None = None
         self.environ: dict[str, Any] = {}
         self._previous_head: RequestHead | None = None
@@ -188,6 +205,9 @@ class EnvironBuilder:
             environ["CONTENT_LENGTH"] = str(body.size)  # type: ignore[union-attr]
         if request.forwarded is not None and (forwarded := exchange.forwarded) is not None:
             apply_to_environ(environ, forwarded)
+        if cached.is_multiplexed:
+            hints = EarlyHints(connection, self.send_early_hints, exchange)
+            environ["wsgi.early_hints"] = hints
         if exchange.request_id:
             environ["prefork.request_id"] = environ[self._id_key] = exchange.request_id
         return environ
@@ -206,7 +226,8 @@ class EnvironBuilder:
         }
         if peer.tls is not None:
             connection_keys |= tls_environ(peer.tls)
-        connection.handler_state = cached = _ConnectionEnviron(connection_keys)
+        cached = _ConnectionEnviron(connection_keys, connection.is_multiplexed)
+        connection.handler_state = cached
         return cached
 
     def _derive_from_head(self, request: RequestHead) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from contextvars import Context, copy_context
 from typing import Any
 
 from prefork.errors import ClientGoneError
-from prefork.http.exchange import ClientConnection, Exchange
+from prefork.http.exchange import Exchange
 from prefork.http.response_files import send_file
 from prefork.http.response_head import (
     WSGI_STATUSES,
@@ -102,10 +102,9 @@ class WsgiHandler:
     def client_disconnected(self, exchange: Exchange) -> None:
         """Do nothing: the next piece finds out."""
 
-    def send_early_hints(self, connection: ClientConnection, headers: Hints) -> None:
-        """Send a 103 for the request that the connection is answering. Raises ResponseError."""
-        if connection.current is not None:
-            connection.current.send_early_hints(encode_early_hints(headers))
+    def send_early_hints(self, exchange: Exchange, headers: Hints) -> None:
+        """Send a 103 for a request. Raises ResponseError."""
+        exchange.send_early_hints(encode_early_hints(headers))
 
 
 class WsgiCall:

@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any
 
 from prefork.errors import ClientGoneError
-from prefork.http.exchange import ClientConnection, Exchange
+from prefork.http.exchange import Exchange
 from prefork.http.response_head import RETRY_AFTER, encode_early_hints
 from prefork.plural import pluralize
 from prefork.worker import fork_hooks
@@ -113,15 +113,9 @@ class ThreadedWsgiHandler(WsgiHandler):
             exchange.body.discard()
         return True
 
-    def send_early_hints(self, connection: ClientConnection, headers: Hints) -> None:
+    def send_early_hints(self, exchange: Exchange, headers: Hints) -> None:
         """Send a 103; called in a thread. Raises ResponseError."""
-        self.call_in_loop(partial(_send_hints, connection, encode_early_hints(headers)))
-
-
-def _send_hints(connection: ClientConnection, lines: bytes) -> None:
-    """Send the encoded hints, if the connection still answers a request; in the loop."""
-    if connection.current is not None:
-        connection.current.send_early_hints(lines)
+        self.call_in_loop(partial(exchange.send_early_hints, encode_early_hints(headers)))
 
 
 class ThreadedWsgiCall(WsgiCall):

@@ -1,4 +1,4 @@
-"""A response sink in memory, and what a client sees of a response on it and on HTTP/1.1."""
+"""What a client sees of a response: on a sink in memory, on HTTP/1.1, and on a toy protocol."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,9 +7,11 @@ import h11
 
 from prefork.http.exchange import Exchange
 from prefork.http.flow_control import FlowControl
+from prefork.http.load import CONNECTION
 from prefork.http.peer import Peer
 from prefork.http.request import RequestHead
 from tests.fuzz.memory import MemoryServer, MemoryTransport
+from tests.pure.toy_protocol import ToyConnection, parse_frames
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -76,7 +78,7 @@ class MemorySink:
 class MemoryConnection:
     """A connection on which one request is answered through a MemorySink."""
 
-    close_requested = False
+    close_requested = is_multiplexed = False
     handler_state: Any = None
 
     def __init__(self, server: MemoryServer, head: RequestHead) -> None:
@@ -186,3 +188,53 @@ class OnHttp1:
 
 def _kept(headers: Any) -> Fields:
     return [(name, value) for name, value in headers if name not in FRAMING]
+
+
+class OnToyProtocol:
+    """A request that is answered through a connection of the toy protocol."""
+
+    def __init__(self, server: MemoryServer, method: str) -> None:
+        server.recorder.later = []
+        self._server = server
+        self._transport = MemoryTransport(server.loop, None)
+        self._transport.protocol = self._connection = ToyConnection(server.state)
+        server.state.load.add(+CONNECTION)
+        self._connection.connection_made(self._transport)
+        self._transport.put(b"1 %b /\n" % method.encode())
+        (self.exchange,) = server.recorder.later
+
+    def pause(self) -> None:
+        """Have the client read nothing for now."""
+        self._connection.pause_writing()
+
+    def resume(self) -> None:
+        """Have the client read again."""
+        self._connection.resume_writing()
+
+    def leave(self) -> None:
+        """Disconnect the client, of which the loop has not told the exchange yet."""
+        self._transport.close()
+
+    @property
+    def finished(self) -> int:
+        """How often the connection was told that the exchange has ended."""
+        return self._server.state.counters.requests
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the client has seen so far."""
+        seen = Outcome()
+        for kind, data in parse_frames(bytes(self._transport.out))[1][b"1"]:
+            if kind in (b"interim", b"head"):
+                status, _, lines = data.partition(b"\r\n")
+                if kind == b"interim":
+                    seen.interim.append((int(status), parse_lines(lines)))
+                else:
+                    seen.status, seen.fields = int(status), parse_lines(lines)
+            elif kind == b"data":
+                seen.body += data
+            elif kind == b"end":
+                seen.trailers, seen.is_complete = parse_lines(data), True
+            else:
+                seen.is_cut_off = True
+        return seen

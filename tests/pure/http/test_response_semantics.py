@@ -1,4 +1,4 @@
-"""What a response means is the same on every sink: on HTTP/1.1, and on one in memory."""
+"""What a response means is the same on every sink: HTTP/1.1, one in memory, a toy protocol."""
 
 import asyncio
 import os
@@ -13,9 +13,9 @@ from prefork.http.limits import Limits
 from prefork.http.response_files import send_file
 from prefork.http.response_head import STATUS_LINES, HeaderPair, ResponseError
 from tests.fuzz.memory import MemoryServer
-from tests.pure.http.response_sinks import OnHttp1, OnMemorySink
+from tests.pure.http.response_sinks import OnHttp1, OnMemorySink, OnToyProtocol
 
-Answering = OnHttp1 | OnMemorySink
+Answering = OnHttp1 | OnMemorySink | OnToyProtocol
 Ask = Callable[..., Answering]
 
 TEXT = (b"Content-Type", b"text/plain")
@@ -28,7 +28,7 @@ def server() -> Iterator[MemoryServer]:
         yield server
 
 
-@pytest.fixture(params=[OnHttp1, OnMemorySink], ids=["http1", "memory"])
+@pytest.fixture(params=[OnHttp1, OnMemorySink, OnToyProtocol], ids=["http1", "memory", "toy"])
 def ask(request: pytest.FixtureRequest, server: MemoryServer) -> Ask:
     """Return a function that sends a request and returns both sides of it."""
 
