@@ -295,6 +295,24 @@ class Connection(Pipeline):
             readers.give_back(reader)
         return True
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the connection waits for the next request of its client."""
+        return self.phase == IDLE
+
+    def skip_first_deadline(self) -> None:
+        """Make a new connection an idle one: its client had a request answered elsewhere, and is
+        not expected to send one at once."""
+        if self.phase == NEW:
+            self.server.pending_connections.discard(self)
+            self.phase, self.deadline = IDLE, self.server.clock.idle_deadline
+
+    def give_away(self) -> None:
+        """Close this process's descriptor: another process has a copy of it, and goes on."""
+        self.phase = CLOSING
+        self.flow.end()
+        self.transport.abort()
+
     def _close_reader(self) -> None:
         reader, self._reader = self._reader, self.server.readers.idle_reader
         if reader is not self._reader:

@@ -125,6 +125,20 @@ class ClientConnection(OpenConnection, Protocol):
         """Answer with ``head``, that of a 101, and hand the transport to another protocol."""
 
 
+class AppCall(Protocol):
+    """A call of the app that works on a request, as far as it can be ended from outside."""
+
+    @property
+    def task(self) -> "asyncio.Task[None] | None":
+        """The task that runs the call; None: it runs in a thread, or has not begun."""
+
+    def time_out(self) -> None:
+        """End the call because it took too long, as far as that is possible."""
+
+    def disconnect(self) -> None:
+        """Tell the call that its client has left."""
+
+
 class ResponseSink(Protocol):
     """Writes the responses of exchanges as its protocol frames them.
 
@@ -201,8 +215,8 @@ class Exchange:
     """The body may be longer than the app's Content-Length, as a file may be: send no more."""
     trailing_data: bytes | None = None
     """Bytes behind the head of a request for a WebSocket; None: it is another request."""
-    handler_state: object = None
-    """An object of the handler's, kept while the app works on the request."""
+    call: AppCall | None = None
+    """The call of the app; None: it has returned, or cannot be ended from outside."""
 
     _head: list[bytes] | None = None
 

@@ -161,6 +161,26 @@ def test_pure_packages_use_neither_the_kernel_nor_a_clock() -> None:
     )
 
 
+def _foreign_phases(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield each assignment to the phase of an object other than ``self``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            owner = ast.unparse(node.value)
+            if node.attr == "phase" and owner != "self":
+                yield node.lineno, owner
+
+
+def test_an_object_sets_its_phase_itself() -> None:
+    """A deadline, timers and counters belong to a phase, and only its owner knows which."""
+    fail_with(
+        [
+            f"{module.name}:{line} sets the phase of {owner}"
+            for module in MODULES
+            for line, owner in _foreign_phases(module.tree)
+        ]
+    )
+
+
 def test_a_worker_without_websockets_does_not_import_them() -> None:
     """Importing ``websockets`` takes longer than the whole remaining start of a worker."""
     serving = "prefork.worker.wsgi.wsgi_service, prefork.worker.asgi.asgi_service"

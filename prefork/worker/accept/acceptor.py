@@ -33,7 +33,7 @@ from prefork.worker.accept.accept_events import AcceptEvents
 from prefork.worker.accept.accept_policy import AcceptPolicy
 from prefork.worker.accept.accepted_socket import AcceptedSocket
 from prefork.worker.accept.endpoints import ConnectionFactory, Endpoint, Handshaker
-from prefork.worker.accept.handoff import HandoffQueue, resume_idle_connection
+from prefork.worker.accept.handoff import HandoffQueue
 from prefork.worker.app_api import worker
 
 EXHAUSTION_PAUSE = 0.1
@@ -335,7 +335,7 @@ class Acceptor:
 
     def _finish_connecting_idle(self, made: asyncio.Future[Any]) -> None:
         _, connection = self._finish_connecting(made)
-        resume_idle_connection(connection)
+        connection.skip_first_deadline()
 
     def _end_handshake(self, handshake: asyncio.Future[Any]) -> None:
         del self._pending[handshake]

@@ -28,7 +28,6 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
-from prefork.http.base_connection import CLOSING, IDLE, NEW
 from prefork.http.connection import Connection
 from prefork.http.peer import Addresses
 from prefork.http.server_state import ServerState
@@ -98,11 +97,7 @@ class ConnectionHandoff:
             )
         if is_active:
             for each in list(islice(self._server.connections, MAX_CHECKED)):
-                if (
-                    isinstance(each, Connection)
-                    and each.phase == IDLE
-                    and self._has_unread_request(each)
-                ):
+                if isinstance(each, Connection) and each.is_idle and self._has_unread_request(each):
                     self._hand_off_after_answer(each)
 
     def _is_overloaded(self) -> bool:
@@ -125,7 +120,7 @@ class ConnectionHandoff:
         """
         if (
             self.is_active
-            and connection.phase == IDLE
+            and connection.is_idle
             and connection.peer.tls is None
             and (len(self._server.connections) > 1 or self._queue.length())
         ):
@@ -134,8 +129,7 @@ class ConnectionHandoff:
 
     def _hand_off_when_written(self, connection: Connection, turns: int) -> None:
         if self.is_active and is_transferable(connection) and self._hand_off(connection):
-            connection.phase = CLOSING
-            connection.transport.abort()  # closes this process's descriptor, not the connection
+            connection.give_away()
         elif turns and connection.transport.get_write_buffer_size():
             self._loop.call_soon(self._hand_off_when_written, connection, turns - 1)
         else:
@@ -160,11 +154,3 @@ def is_transferable(connection: Connection) -> bool:
         and not connection.transport.is_closing()
         and not connection.transport.get_write_buffer_size()
     )
-
-
-def resume_idle_connection(connection: Connection) -> None:
-    """Make a connection from a sibling an idle one, because its client has sent nothing yet."""
-    if connection.phase == NEW:
-        server = connection.server
-        server.pending_connections.discard(connection)
-        connection.phase, connection.deadline = IDLE, server.clock.idle_deadline

@@ -80,7 +80,7 @@ class AsgiHandler:
         call = HttpCall(self, exchange)
         task = self._start(call.run())
         if not task.done():
-            exchange.handler_state = call
+            exchange.call = call
             call.task = task
             self.running.add(call)
 
@@ -89,7 +89,7 @@ class AsgiHandler:
         answered."""
         call = self._negotiate(self, HttpCall(self, exchange))
         if call is not None:
-            exchange.handler_state = call
+            exchange.call = call
             call.task = self._start(call.run())
 
     async def wait_for_calls(self) -> None:
@@ -117,13 +117,13 @@ class AsgiHandler:
             # The stacks hold objects of the app, whose methods may raise; the tick must go on.
             where = f"  the stacks cannot be shown: {error!r}"
         self.log.error("no answer in time: %s, cancelled where it waits\n%s", summary, where)
-        if isinstance(exchange.handler_state, AsgiCall):
-            exchange.handler_state.time_out()
+        if exchange.call is not None:
+            exchange.call.time_out()
 
     def client_disconnected(self, exchange: Exchange) -> None:
         """Wake an app that waits for ``http.disconnect``."""
-        if isinstance(exchange.handler_state, AsgiCall):
-            exchange.handler_state.disconnect()
+        if exchange.call is not None:
+            exchange.call.disconnect()
 
 
 def _load_negotiate(log: logging.Logger) -> Callable[[CallContext, HttpCall], Any]:

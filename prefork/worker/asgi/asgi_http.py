@@ -65,7 +65,7 @@ class HttpCall(AsgiCall):
             if self.task is not None:
                 self._handler.running.discard(self)
                 # A reference cycle (call - exchange) would live until the garbage collector runs.
-                exchange.handler_state = None
+                exchange.call = None
 
     async def receive(self) -> dict[str, Any]:
         """Return the next event of the request: its body in pieces, then ``http.disconnect``.

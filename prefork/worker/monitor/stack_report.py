@@ -91,8 +91,8 @@ def find_request_in_thread(thread: int, innermost: FrameType) -> RequestStacks |
 
 def inspect_waiting_request(exchange: Exchange) -> RequestStacks:
     """Return where a request waits that no thread runs. Without a task there are no stacks."""
-    call = exchange.handler_state
-    if not isinstance(call, AsgiCall) or call.task is None:
+    call = exchange.call
+    if call is None or call.task is None:
         return RequestStacks(exchange)
     stacks: list[Frames] = []
     tasks: list[asyncio.Task[Any]] = [call.task]

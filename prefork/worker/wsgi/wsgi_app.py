@@ -221,9 +221,13 @@ class WsgiCall:
             return
         waiter = exchange.sink.flow.waiter()
         if waiter is not None:
-            waiter.add_done_callback(lambda _: self._continue_response(), context=self._context)
+            waiter.add_done_callback(self._on_writable, context=self._context)
         else:
             self._handler.loop.call_soon(self._continue_response, context=self._context)
+
+    def _on_writable(self, _waiter: "asyncio.Future[None]") -> None:
+        """Go on with the response, because the client has caught up or is gone."""
+        self._continue_response()
 
     def _send_next_piece(self) -> bool:
         """Send pieces up to the first that is not empty; True: that was the end.

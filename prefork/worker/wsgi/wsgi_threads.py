@@ -71,7 +71,7 @@ class ThreadedWsgiHandler(WsgiHandler):
             self._refuse(exchange)
             return
         exchange.is_queued = True
-        exchange.handler_state = call = ThreadedWsgiCall(self, exchange, self.environ(exchange))
+        exchange.call = call = ThreadedWsgiCall(self, exchange, self.environ(exchange))
         self._pool.put(call)
 
     def _refuse(self, exchange: Exchange) -> None:
@@ -97,21 +97,17 @@ class ThreadedWsgiHandler(WsgiHandler):
         A request whose thread hangs is only logged: the master ends its worker.
         """
         self.log.error("no answer in time: %s", exchange.request.describe())
-        if self._withdraw(exchange):
-            exchange.send_error(503, "", (RETRY_AFTER,))
+        if exchange.call is not None:
+            exchange.call.time_out()
 
     def client_disconnected(self, exchange: Exchange) -> None:
         """Take the request of a client that left out of the queue."""
-        self._withdraw(exchange)
+        if exchange.call is not None:
+            exchange.call.disconnect()
 
-    def _withdraw(self, exchange: Exchange) -> bool:
-        """Take the request out of the queue; False: a thread has it already."""
-        call = exchange.handler_state
-        if not isinstance(call, ThreadedWsgiCall) or not self._pool.withdraw(call):
-            return False
-        if exchange.body is not None:
-            exchange.body.discard()
-        return True
+    def withdraw(self, call: "ThreadedWsgiCall") -> bool:
+        """Take a call out of the queue; False: a thread has it already."""
+        return self._pool.withdraw(call)
 
     def send_early_hints(self, exchange: Exchange, headers: Hints) -> None:
         """Send a 103; called in a thread. Raises ResponseError."""
@@ -126,6 +122,8 @@ class ThreadedWsgiCall(WsgiCall):
     """
 
     _handler: ThreadedWsgiHandler
+    task = None
+    """A call in a thread has no task (AppCall)."""
     _output_started = False
     """A part of the response was queued: it cannot be replaced any more."""
     _body = b""
@@ -216,6 +214,22 @@ class ThreadedWsgiCall(WsgiCall):
 
     # The rest runs in the loop.
 
+    def time_out(self) -> None:
+        """Answer 503 if the call still waits for a thread."""
+        if self._withdraw():
+            self._exchange.send_error(503, "", (RETRY_AFTER,))
+
+    def disconnect(self) -> None:
+        """Give up the place in the queue: the client has left."""
+        self._withdraw()
+
+    def _withdraw(self) -> bool:
+        """Leave the queue; False: a thread has the call already."""
+        if not self._handler.withdraw(self):
+            return False
+        super()._close_input()
+        return True
+
     def _send_whole_response(self) -> None:
         """Send a response whose whole body is known, in one write."""
         exchange = self._exchange
@@ -264,7 +278,7 @@ class ThreadedWsgiCall(WsgiCall):
         """Discard the request's body, and let go of the call."""
         super()._close_input()
         # A reference cycle (call - exchange) would live until the garbage collector runs.
-        self._exchange.handler_state = None
+        self._exchange.call = None
 
     def _end_with_error(self, error: BaseException) -> None:
         """Log the app's error and answer 500, or cut off the response that has begun; in

@@ -233,14 +233,16 @@ def test_each_request_has_a_deadline_of_its_own(server: ToyServer) -> None:
 
 
 def test_a_request_that_waits_for_a_thread_is_refused_alone() -> None:
-    with MemoryServer(False, Limits(request=30)) as memory:
-        with closing(ToyServer("wsgi", memory)) as server:
-            server.send(ONE, TWO)
-            memory.pass_time(20)
-            server.send(b"3 GET /three")
-            memory.pass_time(31)
-            assert (server.ended, server.status(b"3")) == ([b"3"], 503)
-            assert server.state.load.requests_in_flight == 2
+    with (
+        MemoryServer(False, Limits(request=30)) as memory,
+        closing(ToyServer("wsgi", memory)) as server,
+    ):
+        server.send(ONE, TWO)
+        memory.pass_time(20)
+        server.send(b"3 GET /three")
+        memory.pass_time(31)
+        assert (server.ended, server.status(b"3")) == ([b"3"], 503)
+        assert server.state.load.requests_in_flight == 2
 
 
 @pytest.fixture
