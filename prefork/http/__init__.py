@@ -11,6 +11,7 @@ base_connection.py      phases and their deadlines, slow clients, the ways to en
 flow_control.py         writers that wait for a slow client, and how long they do
 transport.py            what asyncio's transports do not offer: delivery, low-water mark, reset
 peer.py                 addresses and TLS of the other end
+connection_cache.py     what an app interface keeps of a connection
 pending_connections.py  accepted connections whose first request has not arrived
 proxy_protocol.py       the header that a TCP proxy sends first
 

@@ -19,7 +19,7 @@ Design
 import asyncio
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, cast
+from typing import cast
 
 from prefork.errors import ClientError
 from prefork.http import response_head
@@ -35,6 +35,7 @@ from prefork.http.base_connection import (
 )
 from prefork.http.body import WholeBody
 from prefork.http.bulk_receiver import BulkReceiver
+from prefork.http.connection_cache import ConnectionCache
 from prefork.http.exchange import Exchange
 from prefork.http.head_cache import MAX_CACHED_HEAD_SIZE
 from prefork.http.http1_sink import Http1Sink
@@ -49,7 +50,7 @@ from prefork.http.trailing_data import TrailingDataReader
 class Connection(Pipeline):
     """The asyncio protocol of one accepted connection."""
 
-    __slots__ = ("_addresses", "_is_trusted", "handler_state", "sink")
+    __slots__ = ("_addresses", "_is_trusted", "cache", "sink")
 
     sink: Http1Sink
 
@@ -59,8 +60,8 @@ class Connection(Pipeline):
         self._addresses = addresses
         self._is_trusted: bool | None = None
         """The client is a trusted proxy; None: not asked yet."""
-        self.handler_state: Any = None
-        """An object of the handler's, kept for all requests of this client."""
+        self.cache: ConnectionCache | None = None
+        """Data of the app interface's for all requests of this client."""
 
     # From the transport.
 
@@ -286,7 +287,7 @@ class Connection(Pipeline):
         """
         if self.phase != IDLE or self.current is not None:
             return False
-        self.handler_state = None
+        self.cache = None
         reader, readers = self._reader, self.server.readers
         if reader is not readers.idle_reader:
             if not reader.is_between_requests or reader.size:

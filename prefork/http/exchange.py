@@ -27,12 +27,13 @@ Design
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from prefork.errors import ClientGoneError
 from prefork.http import response_head
 from prefork.http.body import Body
 from prefork.http.clock import Clock
+from prefork.http.connection_cache import ConnectionCache
 from prefork.http.flow_control import FlowControl
 from prefork.http.forwarded import ForwardedInfo
 from prefork.http.limits import Limits
@@ -100,7 +101,8 @@ class ClientConnection(OpenConnection, Protocol):
     is_multiplexed: bool
     """Several requests may be in flight at a time."""
     peer: Peer
-    handler_state: Any
+    cache: ConnectionCache | None
+    """Data of the app interface's for all requests of this client."""
     close_requested: bool
 
     @property

@@ -8,8 +8,9 @@ Frames of different answers may be mixed.
 
 import asyncio
 from collections import defaultdict
-from typing import Any, cast
+from typing import cast
 
+from prefork.http.connection_cache import ConnectionCache
 from prefork.http.exchange import Exchange
 from prefork.http.flow_control import FlowControl
 from prefork.http.peer import Peer
@@ -62,7 +63,7 @@ class ToyConnection(asyncio.Protocol):
 
     is_multiplexed = True
     close_requested = False
-    handler_state: Any = None
+    cache: ConnectionCache | None = None
     deadline = float("inf")
     transport: asyncio.Transport
     peer: Peer

@@ -13,6 +13,7 @@ Design
 from typing import Any
 from urllib.parse import unquote
 
+from prefork.http.connection_cache import ConnectionCache
 from prefork.http.exchange import ClientConnection, Exchange
 from prefork.http.request import RequestHead
 from prefork.worker.request.proxy_headers import add_request_id, apply_to_scope
@@ -36,38 +37,6 @@ _TEMPLATE: dict[str, Any] = {
 """All keys of a scope. A copy that has them all need not grow when their values are set."""
 
 
-class _ConnectionScope:
-    """The parts of a scope that one connection keeps for its next requests.
-
-    ``template`` holds what all its requests share. ``scope`` is ready for requests with
-    ``repeated_head``, a head that came twice in a row.
-    """
-
-    __slots__ = ("_previous_head", "repeated_head", "scope", "template", "tls")
-
-    def __init__(self, template: dict[str, Any], tls: dict[str, Any] | None) -> None:
-        self.template = template
-        self.tls = tls
-        """The value of the TLS extension; None: the connection is not encrypted."""
-        self.repeated_head: RequestHead | None = None
-        self.scope: dict[str, Any] = {}
-        self._previous_head: RequestHead | None = None
-
-    def build(self, request: RequestHead) -> dict[str, Any]:
-        """Build the scope of a cached head, without the dicts and lists that each request gets
-        anew."""
-        derived = request.handler_cache
-        if derived is None:
-            derived = request.handler_cache = {}
-            _add_head(derived, request, self.template["root_path"])
-        scope = self.template.copy()
-        scope.update(derived)
-        if request is self._previous_head:
-            self.repeated_head, self.scope = request, scope.copy()
-        self._previous_head = request
-        return scope
-
-
 class ScopeBuilder:
     """Builds the scope of each request of one worker."""
 
@@ -84,14 +53,16 @@ class ScopeBuilder:
     def build(self, exchange: Exchange) -> dict[str, Any]:
         """Build the scope of a request. It belongs to the app, which may change all of it."""
         connection, request = exchange.connection, exchange.request
-        cached: _ConnectionScope = connection.handler_state or self._add_connection(connection)
+        cached = connection.cache or self._add_connection(connection)
         if request.is_cached:
             scope = (
-                cached.scope.copy() if cached.repeated_head is request else cached.build(request)
+                cached.prepared.copy()
+                if cached.repeated_head is request
+                else self._build_from_head(cached, request)
             )
             scope["headers"] = request.headers.copy()
         else:
-            scope = cached.template.copy()
+            scope = cached.keys.copy()
             _add_head(scope, request, self._root_path)
             scope["headers"] = request.headers
         scope["asgi"] = {"version": "3.0", "spec_version": "2.5"}
@@ -113,7 +84,19 @@ class ScopeBuilder:
             add_request_id(scope, self._id_name, exchange.request_id)
         return scope
 
-    def _add_connection(self, connection: ClientConnection) -> _ConnectionScope:
+    def _build_from_head(self, cached: ConnectionCache, request: RequestHead) -> dict[str, Any]:
+        """Build the scope of a cached head, without the dicts and lists that each request gets
+        anew."""
+        derived = request.handler_cache
+        if derived is None:
+            derived = request.handler_cache = {}
+            _add_head(derived, request, self._root_path)
+        scope = cached.keys.copy()
+        scope.update(derived)
+        cached.remember(request, scope)
+        return scope
+
+    def _add_connection(self, connection: ClientConnection) -> ConnectionCache:
         """Make the cached parts for a connection, at its first request."""
         peer = connection.peer
         server: tuple[str, int | None] | None = peer.server
@@ -123,7 +106,7 @@ class ScopeBuilder:
         template["root_path"], template["scheme"] = self._root_path, peer.scheme
         template["client"], template["server"] = peer.client, server
         tls = None if peer.tls is None else tls_extension(peer.tls)
-        connection.handler_state = cached = _ConnectionScope(template, tls)
+        connection.cache = cached = ConnectionCache(template, tls, connection.is_multiplexed)
         return cached
 
 

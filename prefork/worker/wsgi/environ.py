@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from prefork.http.body import WholeBody
+from prefork.http.connection_cache import ConnectionCache
 from prefork.http.exchange import ClientConnection, Exchange
 from prefork.http.field_cache import CachedFields, CachedFieldsHead
 from prefork.http.request import RequestHead
@@ -108,38 +109,6 @@ class EmptyInput:
         """Do nothing."""
 
 
-class _ConnectionEnviron:
-    """The parts of environ that one connection keeps for its next requests.
-
-    ``connection_keys`` holds what all its requests share. ``environ`` is ready for requests with
-    ``repeated_head``, a head that came twice in a row.
-    """
-
-    __slots__ = (
-        "_previous_head",
-        "connection_keys",
-        "environ",
-        "is_multiplexed",
-        "repeated_head",
-    )
-
-    def __init__(self, connection_keys: dict[str, Any], is_multiplexed: bool) -> None:
-        self.connection_keys = connection_keys
-        self.is_multiplexed = is_multiplexed
-        self.repeated_head: RequestHead | None = None
-        self.environ: dict[str, Any] = {}
-        self._previous_head: RequestHead | None = None
-
-    def remember(self, request: RequestHead, environ: dict[str, Any]) -> None:
-        """Keep this environ of a cached head, if the same head came twice in a row.
-
-        To be called before the environ holds anything of one request alone.
-        """
-        if request is self._previous_head:
-            self.repeated_head, self.environ = request, environ.copy()
-        self._previous_head = request
-
-
 class EnvironBuilder:
     """Builds the environ of each request of one worker."""
 
@@ -176,24 +145,24 @@ class EnvironBuilder:
     def build(self, exchange: Exchange) -> dict[str, Any]:
         """Build the environ of a request. It belongs to the app, which may change all of it."""
         connection, request = exchange.connection, exchange.request
-        cached: _ConnectionEnviron = connection.handler_state or self._add_connection(connection)
+        cached = connection.cache or self._add_connection(connection)
         if cached.repeated_head is request:
-            environ = cached.environ.copy()
+            environ = cached.prepared.copy()
         elif request.is_cached:
             environ = (request.handler_cache or self._derive_from_head(request)).copy()
-            environ.update(cached.connection_keys)
+            environ.update(cached.keys)
             cached.remember(request, environ)
         elif type(request) is CachedFieldsHead:
             environ = (
                 request.fields.handler_cache or self._derive_from_fields(request.fields)
             ).copy()
-            environ.update(cached.connection_keys)
+            environ.update(cached.keys)
             _add_request_line(environ, request)
             if request.cookie is not None:
                 environ["HTTP_COOKIE"] = request.cookie.decode("latin-1")
         else:
             environ = self._template.copy()
-            environ.update(cached.connection_keys)
+            environ.update(cached.keys)
             _add_head(environ, request)
         body = exchange.body
         if type(body) is WholeBody:
@@ -212,7 +181,7 @@ class EnvironBuilder:
             environ["prefork.request_id"] = environ[self._id_key] = exchange.request_id
         return environ
 
-    def _add_connection(self, connection: ClientConnection) -> "_ConnectionEnviron":
+    def _add_connection(self, connection: ClientConnection) -> ConnectionCache:
         """Make the cached parts for a connection, at its first request."""
         peer = connection.peer
         server, client = peer.server, peer.client
@@ -226,8 +195,9 @@ class EnvironBuilder:
         }
         if peer.tls is not None:
             connection_keys |= tls_environ(peer.tls)
-        cached = _ConnectionEnviron(connection_keys, connection.is_multiplexed)
-        connection.handler_state = cached
+        connection.cache = cached = ConnectionCache(
+            connection_keys, None, connection.is_multiplexed
+        )
         return cached
 
     def _derive_from_head(self, request: RequestHead) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import h11
 
+from prefork.http.connection_cache import ConnectionCache
 from prefork.http.exchange import Exchange
 from prefork.http.flow_control import FlowControl
 from prefork.http.load import CONNECTION
@@ -79,7 +80,7 @@ class MemoryConnection:
     """A connection on which one request is answered through a MemorySink."""
 
     close_requested = is_multiplexed = False
-    handler_state: Any = None
+    cache: ConnectionCache | None = None
 
     def __init__(self, server: MemoryServer, head: RequestHead) -> None:
         self.server = server.state

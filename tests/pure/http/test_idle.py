@@ -26,8 +26,7 @@ def is_released(server: MemoryServer, client: Client) -> bool:
     """Return whether the server keeps nothing for a connection, and no tick checks it."""
     connection = client.connection
     kept = (
-        connection._reader is not server.state.readers.idle_reader
-        or connection.handler_state is not None
+        connection._reader is not server.state.readers.idle_reader or connection.cache is not None
     )
     return not kept and connection not in server.state.active_connections
 
