@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "prefork"
 
 LAYERS = (
-    {"errors", "version", "printable", "plural"},
+    {"errors", "version", "printable", "plural", "json_records"},
     {"pool", "config", "http", "wire"},
     {"unix", "tls"},
     {"worker", "observe"},
