@@ -45,6 +45,7 @@ from prefork.wire.scoreboard import (
     SIZE,
     WORKER_FIELDS,
     Field,
+    check_magic,
     plausible_count,
     plausible_time,
     record_offset,
@@ -306,8 +307,7 @@ def open_scoreboard(path: str) -> Rows:
     """
     head = _map_file(path, MASTER_SIZE)
     counts = head.cast("Q")
-    if counts[0] != MAGIC:
-        raise ValueError(f"{path} is not a scoreboard of this version of prefork")
+    check_magic(counts[0])
     workers_path = f"{os.path.dirname(path)}/{counts[HEAD_INDEX['workers_fd']]}"
     return Rows(head, _map_file(workers_path, SIZE))
 

@@ -7,5 +7,6 @@ notify.py               datagrams of sd_notify(3) that programs send
 ready.py                messages of a worker on its ready pipe
 row_values.py           values for people and metrics, computed from scoreboard rows
 scoreboard.py           the layout of the shared memory of master and workers
+versions.py             the version that each message carries
 watcher_messages.py     messages of the file watcher to the master
 """

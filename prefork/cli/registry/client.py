@@ -21,6 +21,7 @@ from typing import Any
 from prefork.errors import MachineError, UsageError
 from prefork.unix.control import connect, peer_pid
 from prefork.unix.home import RegistryEntry, list_entries, registry_path
+from prefork.version import __version__
 from prefork.wire import control as wire
 
 EXIT_TIMEOUT = 10.0
@@ -66,6 +67,17 @@ class NotListeningError(MachineError):
     def __init__(self, entry: RegistryEntry, waited: float) -> None:
         since = f"for more than {waited:g} s"
         super().__init__(f"{entry.name} has been starting or ending {since}; its log may say why")
+
+
+class NotUnderstoodError(UsageError):
+    """The master is of an earlier version of prefork, which does not know the verb."""
+
+    def __init__(self, entry: RegistryEntry, verb: str) -> None:
+        version = entry.state.get("version", "of an earlier version")
+        super().__init__(
+            f"{entry.name}: its master is prefork {version} and does not know `{verb}`; "
+            f"`prefork restart {entry.name}` brings prefork {__version__} to it"
+        )
 
 
 class Client:
@@ -210,8 +222,9 @@ class Client:
         ``timeout``: seconds, None: no limit. ``on_progress`` is called with each step on the way;
         ``arguments`` are those of the verb. A master that is just starting is waited for.
 
-        Raises RefusedError when the master refuses or the goal is missed, NotRunningError when
-        there is no master, MachineError when it does not answer or the timeout has passed.
+        Raises RefusedError when the master refuses or the goal is missed, NotUnderstoodError when
+        it is too old for the verb, NotRunningError when there is no master, MachineError when it
+        does not answer or the timeout has passed.
         """
         with self.reach(entry, timeout) as connection:
             pid = peer_pid(connection)
@@ -277,7 +290,7 @@ class Client:
                 connection.sendall(wire.encode_request(verb, **arguments))
             while data := _receive_before(connection, deadline):
                 for line in lines.feed(data):
-                    yield wire.decode_answer(line)
+                    yield _decode_answer(entry, verb, line)
         except TimeoutError:
             why = f"{verb} did not end within {timeout:g} s; the master continues it"
             raise MachineError(f"{entry.name}: {why}") from None
@@ -285,6 +298,16 @@ class Client:
             return  # the master ended before it read the request
         except OSError as error:
             raise MachineError(f"{entry.name}: {error.strerror}") from error
+
+
+def _decode_answer(entry: RegistryEntry, verb: str, line: bytes) -> wire.Progress | wire.Result:
+    """Decode one line of an answer. Raises RefusedError, NotUnderstoodError."""
+    try:
+        return wire.decode_answer(line)
+    except wire.RefusedError as error:
+        if error.version < wire.VERBS[verb].since:
+            raise NotUnderstoodError(entry, verb) from None
+        raise
 
 
 def _receive_before(connection: socket.socket, deadline: float | None) -> bytes:
