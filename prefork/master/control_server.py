@@ -15,7 +15,9 @@ from typing import Any, Protocol
 
 from prefork.config import Config
 from prefork.errors import MachineError, PreforkError, UsageError
+from prefork.json_records import REFERENCE
 from prefork.master.master_logs import MasterLogs
+from prefork.master.master_record import ClientRecord, Descriptors
 from prefork.master.registration import Registration
 from prefork.master.status_report import describe_plan
 from prefork.pool import Pool, orders
@@ -67,6 +69,9 @@ class MasterActions(Protocol):
     def read_settings(self) -> Config:
         """Read the settings that a reload would bring now. Raises PreforkError."""
 
+    def dump_state(self) -> Mapping[str, Any]:
+        """Return the whole state of this master, as a MasterRecord in JSON."""
+
     def describe(self) -> Mapping[str, Any]:
         """Return all that ``prefork show`` tells about this master."""
 
@@ -103,6 +108,19 @@ class ControlSession:
     lines: wire.LineDecoder = field(default_factory=wire.LineDecoder)
     goal: Goal | None = None
     follows_events: bool = False
+
+    def record(self) -> ClientRecord:
+        """Return what the master holds of this client."""
+        connection = self.connection
+        goal = None if self.goal is None else self.goal.dump()
+        return ClientRecord(
+            connection.pid,
+            connection.uid,
+            self.may_change,
+            connection.fileno(),
+            self.follows_events,
+            goal,
+        )
 
 
 class ControlServer:
@@ -249,8 +267,8 @@ class ControlServer:
         match verb:
             case "signal":
                 return {"pids": self._signal(**arguments)}
-            case "show":
-                return self._master.describe()
+            case "show" | "state":
+                return self._master.describe() if verb == "show" else self._master.dump_state()
             case "plan":
                 return describe_plan(self._pool, self._master.config, self._master.read_settings())
             case "env":
@@ -332,6 +350,14 @@ class ControlServer:
             (each.deadline_at for each in goals if isinstance(each, LogWriterGoal)), default=None
         )
 
+    def records(self) -> list[ClientRecord]:
+        """Return what the master holds of its clients."""
+        return [session.record() for session in self._sessions]
+
+    def descriptors(self) -> Descriptors:
+        """Return the descriptor of the control socket, by role."""
+        return {"control": self._socket.fileno()}
+
     def close(self) -> None:
         """Send the last verdicts and close all sessions, at the end of the master."""
         for session in list(self._sessions):
@@ -350,20 +376,21 @@ class ControlServer:
         self._socket.close()
 
 
+@dataclass(eq=False)
 class LogWriterGoal(Goal):
     """The goal of ``reopen``, ``rotate`` and ``flush``: the log writer has carried out the order.
 
     ``number``: the number of the order; None: there is no log writer. ``deadline_at``: monotonic.
     """
 
-    def __init__(self, pool: Pool, logs: MasterLogs, number: int | None) -> None:
-        super().__init__(pool)
-        self._logs = logs
-        self._number = number
-        self.deadline_at = monotonic() + LOG_WRITER_TIMEOUT
+    name = "log_writer"
+
+    logs: MasterLogs = field(repr=False, metadata=REFERENCE)
+    number: int | None
+    deadline_at: float = field(default_factory=lambda: monotonic() + LOG_WRITER_TIMEOUT)
 
     def _check(self) -> Verdict | None:
-        if self._logs.has_done(self._number):
+        if self.logs.has_done(self.number):
             return Reached({})
         if monotonic() < self.deadline_at:
             return None

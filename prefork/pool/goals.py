@@ -32,7 +32,7 @@ Design
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from prefork.errors import MachineError, UsageError
 from prefork.json_records import REFERENCE, dump_record, load_record
@@ -73,8 +73,11 @@ Verdict = Reached | Failed
 class Goal:
     """Base class: the end of the master, repeated failures, and killed processes that linger.
 
-    ``failures``: of each slot since the command; ``last_failures``: the last one of each.
+    ``name``: of the kind of goal, in dumps. ``failures``: of each slot since the command;
+    ``last_failures``: the last one of each.
     """
+
+    name: ClassVar[str]
 
     pool: Pool = field(repr=False, metadata=REFERENCE)
     outcome: Verdict | None = field(default=None, kw_only=True)
@@ -92,6 +95,10 @@ class Goal:
                 self.last_failures[slot] = event
             case _:
                 self._on_event(event)
+
+    def dump(self) -> dict[str, Any]:
+        """Return the goal as JSON: its name as ``goal``, and its fields."""
+        return {"goal": self.name, **dump_record(self)}
 
     def verdict(self) -> Verdict | None:
         """Return how the goal ended; None while it is open."""
@@ -180,6 +187,8 @@ class StableGoal(Goal):
     Recycling does not count: where workers wear out quickly, one is always being replaced.
     """
 
+    name = "stable"
+
     def _check(self) -> Verdict | None:
         if self._unserved_slots() or not all(map(self._is_stable, self.pool.workers)):
             return None
@@ -205,6 +214,8 @@ class ScaleGoal(Goal):
 
     A later change of the number takes the place of this one.
     """
+
+    name = "scale"
 
     requested: int
     superseded_by: str = "another command"
@@ -247,6 +258,8 @@ class ReloadGoal(Goal):
     No worker of an older generation accepts connections then. A later reload takes the place of
     this one, also when it fails.
     """
+
+    name = "reload"
 
     requested: int
     newest: int = 0
@@ -293,6 +306,8 @@ class ReloadGoal(Goal):
 class StopGoal(Goal):
     """The goal of ``stop``: the pool stops, and every worker is gone."""
 
+    name = "stop"
+
     def _check(self) -> Verdict | None:
         return Reached({}) if self.pool.is_stopping and not self.pool.workers else None
 
@@ -304,18 +319,9 @@ class StopGoal(Goal):
 
 
 GOALS: dict[str, type[Goal]] = {
-    "stable": StableGoal,
-    "scale": ScaleGoal,
-    "reload": ReloadGoal,
-    "stop": StopGoal,
+    kind.name: kind for kind in (StableGoal, ScaleGoal, ReloadGoal, StopGoal)
 }
-"""The goals that a dump may hold, by the name that it gives them."""
-
-
-def dump_goal(goal: Goal) -> dict[str, Any]:
-    """Return a goal of GOALS as JSON: its name as ``goal``, and its fields."""
-    name = next(name for name, kind in GOALS.items() if type(goal) is kind)
-    return {"goal": name, **dump_record(goal)}
+"""The goals of the pool by name."""
 
 
 def load_goal(dumped: Mapping[str, Any], pool: Pool) -> Goal:

@@ -252,6 +252,10 @@ class Scoreboard:
         """The path by which other processes of this user find it as long as the master lives."""
         return f"/proc/{os.getpid()}/fd/{self.fd}"
 
+    def descriptors(self) -> dict[str, int]:
+        """Return the descriptors of both files, by role."""
+        return {"scoreboard": self.fd, "scoreboard_workers": self._workers_fd}
+
     def set_head_fields(self, **fields: float) -> None:
         """Write fields of the head."""
         for name, value in fields.items():

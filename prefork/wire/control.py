@@ -73,6 +73,7 @@ VERBS = {
         Verb("wait", "nothing; ends when every slot serves and no worker is leaving"),
         Verb("events", "all events as they happen, until the connection ends"),
         Verb("plan", "what a reload would change now, and how many workers it would replace", True),
+        Verb("state", "all that the master knows and holds, to look into a problem", True, since=2),
         Verb("env", "the environment variables of the workers, with their values", True),
         Verb(
             "reload",

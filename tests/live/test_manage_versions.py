@@ -1,7 +1,7 @@
 """The command of this version manages a master of the version before it.
 
 After ``pip install -U`` both meet. The master before is a copy of the package: its numbers differ,
-and its messages have no version yet.
+its messages have no version yet, and it does not know the newest verbs.
 """
 
 import re
@@ -42,6 +42,8 @@ def version_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     replace(package / "unix" / "shared_queue.py", r"^VERSION = \d+", "VERSION = 1")
     # Messages had no version at first.
     replace(package / "wire" / "versions.py", r'return \{"v": version, ', "return {")
+    # A verb that only this version knows.
+    replace(package / "wire" / "control.py", r'^( +)Verb\("state"', r'\1Verb("another"')
     return folder
 
 
@@ -86,6 +88,12 @@ def test_a_master_of_the_version_before_is_listed_reloaded_and_stopped(home: Hom
     home.run_ok("rotate", "web")
     home.run_ok("stop", "web")
     assert home.app()["state"] == "stopped"
+
+
+def test_a_verb_that_the_master_does_not_know_is_explained(home: Home) -> None:
+    why = home.run_failing(100, "report", "web", "--state")
+    assert f"web: its master is prefork {BEFORE} and does not know `state`" in why
+    assert f"`prefork restart web` brings prefork {__version__} to it" in why
 
 
 def test_restart_brings_the_present_version(home: Home) -> None:

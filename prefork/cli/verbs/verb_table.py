@@ -244,6 +244,12 @@ def _add_reveal(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--reveal", action="store_true", help="print the values, too")
 
 
+def _add_state(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--state", action="store_true", help="print all that the master knows and holds, as JSON"
+    )
+
+
 def _add_file_or_target(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("target", metavar="FILE.toml|MODULE:CALLABLE")
     start_file.add_file_options(verb)
@@ -374,7 +380,9 @@ VERBS: dict[str, CommandVerb] = {
         systemd_unit.unstartup, "remove the systemd unit of startup", (_add_unit,)
     ),
     "report": CommandVerb(
-        inspect.report, "print versions, machine and apps for a bug report, without secrets", ()
+        inspect.report,
+        "print versions, machine and apps for a bug report, without secrets",
+        (_add_targets("*"), _add_state),
     ),
     "completion": CommandVerb(
         _print_completion, "print the completion script of a shell", (_add_shell,)

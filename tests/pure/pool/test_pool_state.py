@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from prefork.pool import Pool, facts
-from prefork.pool.goals import dump_goal, load_goal, refusal_reason
+from prefork.pool.goals import load_goal, refusal_reason
 from tests.pure.pool.goals_world import STATES, VERBS, World
 
 
@@ -25,7 +25,7 @@ class HandedOver(World):
         self.pool = hand_over(self.pool)
         self.pool._rng = rng
         if self.goal is not None:
-            dumped = json.loads(json.dumps(dump_goal(self.goal)))
+            dumped = json.loads(json.dumps(self.goal.dump()))
             self.goal = load_goal(dumped, self.pool)
         super().tell(fact)
 
@@ -87,5 +87,5 @@ def test_the_dump_of_a_failed_goal_keeps_its_reason() -> None:
     VERBS["reload"](world)
     world.verdict()
     assert world.goal is not None
-    loaded = load_goal(json.loads(json.dumps(dump_goal(world.goal))), world.pool)
+    loaded = load_goal(json.loads(json.dumps(world.goal.dump())), world.pool)
     assert loaded.verdict() == world.goal.verdict()

@@ -31,7 +31,6 @@ from prefork.pool.goals import (
     ScaleGoal,
     StableGoal,
     StopGoal,
-    dump_goal,
     load_goal,
     refusal_reason,
 )
@@ -103,7 +102,7 @@ class World(RuleBasedStateMachine):
         rng = Random()
         rng.setstate(self.rng.getstate())
         self.successor = Pool.load(json.loads(json.dumps(self.pool.dump())), rng)
-        dumps = [(json.loads(json.dumps(dump_goal(goal))), since) for goal, since in self.waiting]
+        dumps = [(json.loads(json.dumps(goal.dump())), since) for goal, since in self.waiting]
         self.inherited = [load_goal(dump, self.successor) for dump, _ in dumps]
         self.check_successor()
 
@@ -179,7 +178,7 @@ class World(RuleBasedStateMachine):
 
     def wait_for(self, goal: Goal) -> None:
         self.waiting.append((goal, len(self.events)))
-        self.inherited.append(load_goal(dump_goal(goal), self.successor))
+        self.inherited.append(load_goal(goal.dump(), self.successor))
 
     def alive(self, worker: int) -> Process:
         assert worker in self.processes, "signalled a worker that was reaped"
