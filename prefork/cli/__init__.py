@@ -1,12 +1,11 @@
 """The command ``prefork``: it serves an app, checks it, or carries out a verb.
 
-command.py      the entry point: from the command line to the exit code
-lazy_import.py  a module that is imported when one of its functions is called
-serve/          ``prefork MODULE:CALLABLE``: read the settings, check the app, run its master
-verbs/          ``prefork VERB``: the table of the verbs, and what each of them does
-registry/       the apps of a home: ask their masters, read their scoreboards and their logs
-view/           tables, screens and texts for people
-output/         stdout and stderr of a command, and the errors of writing to them
+command.py  the entry point: from the command line to the exit code
+serve/      ``prefork MODULE:CALLABLE``: read the settings, check the app, run its master
+verbs/      ``prefork VERB``: parses its words, and does what it says
+registry/   the apps of a home: ask their masters, read their scoreboards and their logs
+view/       tables, screens and texts for people
+output/     stdout and stderr of a command, and the errors of writing to them
 
 Imports go from ``verbs`` to ``view``, ``serve`` and ``registry``, from ``view`` to ``registry``,
 and from all of them to ``output``.

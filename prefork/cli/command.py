@@ -8,7 +8,7 @@ from typing import Any
 from prefork.cli.output.output_streams import printable_streams
 from prefork.cli.output.resource_errors import resource_error
 from prefork.cli.output.standard_output import finish_output, print_error, report_write_errors
-from prefork.cli.verbs.verb_table import help_words_as_flags, is_verb, run_verb, verbs_help
+from prefork.cli.verbs.run_verb import help_words_as_flags, is_verb, run_verb, verbs_help
 from prefork.errors import AppError, PreforkError, UsageError
 from prefork.unix.daemon import open_standard_streams
 

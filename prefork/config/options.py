@@ -14,6 +14,7 @@ from prefork.config import value_types
 from prefork.config.addresses import EXPECTED, Address, TcpAddress
 from prefork.config.certificate_options import CertificateFiles, PasswordSource
 from prefork.config.forwarded_trust import parse_header_facts
+from prefork.config.interfaces import APP_INTERFACES, list_app_interfaces
 from prefork.config.ready_condition import ReadyCondition
 from prefork.config.value_types import ValueType
 
@@ -76,11 +77,11 @@ class Config:
         "line, everything after --",
     )
     interface: str = option(
-        value_types.choice("auto", "wsgi", "asgi", "socket"),
+        value_types.choice("auto", *APP_INTERFACES),
         "auto",
         SERVE,
-        "how the app is called: wsgi, asgi, or socket for main(listener); auto: decide by the "
-        "signature of the callable, and log the decision",
+        f"how the app is called: {list_app_interfaces()}; auto: decide by the signature of the "
+        "callable, and log the decision",
     )
     factory: bool = option(
         value_types.FLAG,

@@ -7,7 +7,8 @@ The master has one thread and one loop with one wait. It never runs code of the 
     auxiliary.py            a process beside the workers, and its successors
     child_setup.py          what a new child closes, and how it starts its work
     children.py             the worker processes: spawned, signalled, read and reaped
-    control_server.py       the control socket: verbs, goals and events
+    control_server.py       the control socket: sessions, goals and events
+    death_record.py         the last deaths of workers, for prefork why
     file_watch.py           the file watcher (--watch) as the master sees it
     generation.py           the settings of a start or reload, resolved on this machine
     master.py               the loop: signals, facts, orders, reload, end
@@ -25,4 +26,5 @@ The master has one thread and one loop with one wait. It never runs code of the 
     status_process.py       the status server as the master sees it
     status_report.py        the report for prefork show and plan
     stderr_relay.py         the stderr of a program, and its last lines
+    verb_actions.py         what the master does for each verb
 """

@@ -21,8 +21,8 @@ from prefork.unix.pipes import (
 from prefork.unix.poller import Poller
 from prefork.unix.process import Child, ExitStatus, fork
 from prefork.unix.scoreboard import DEADLINE, SHARES, STATE, WORKING, Row, Scoreboard
+from prefork.wire.fields import WORKER_STATES
 from prefork.wire.ready import InvalidMessage, ReadyDecoder, ReadyMessage
-from prefork.wire.scoreboard import WORKER_STATES
 from prefork.worker.monitor.stack_signal import DUMP_SIGNAL
 
 READY_STATE = WORKER_STATES.index("ready")

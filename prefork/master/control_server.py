@@ -7,91 +7,28 @@ client stays connected until the goal of the verb has a verdict, and gets all ev
 
 import dataclasses
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
-from prefork.config import Config
-from prefork.errors import MachineError, PreforkError, UsageError
-from prefork.json_records import REFERENCE
+from prefork.errors import PreforkError, UsageError
+from prefork.master.death_record import DeathRecord
 from prefork.master.master_logs import MasterLogs
 from prefork.master.master_record import ClientRecord, Descriptors
 from prefork.master.registration import Registration
-from prefork.master.status_report import describe_plan
+from prefork.master.verb_actions import Action, LogWriterGoal, MasterActions, Reply, VerbContext
 from prefork.pool import Pool, orders
-from prefork.pool.goals import (
-    Failed,
-    Goal,
-    Reached,
-    ReloadGoal,
-    ScaleGoal,
-    StableGoal,
-    StopGoal,
-    Verdict,
-    refusal_reason,
-)
-from prefork.pool.orders import Cause
+from prefork.pool.goals import Failed, Goal, Reached, StopGoal, Verdict
 from prefork.unix.control import ControlConnection
 from prefork.unix.identity import describe_user
-from prefork.unix.listener_handover import describe_listeners as describe_sockets
-from prefork.unix.listeners import Listener
 from prefork.unix.poller import Poller
-from prefork.unix.signals import signal_number
 from prefork.wire import control as wire
+from prefork.wire.verb import Role, resolve
+from prefork.wire.verb_table import requests
 
 MAX_CLIENTS = 64
 """Clients at a time. Clients that may change nothing get half of them, so that they cannot keep the
 owner out."""
-
-MAX_DEATHS = 100
-"""Unplanned deaths that are remembered for ``why``."""
-
-MAX_RECYCLED = 20
-"""Recycled workers that are remembered for ``why``. They have a list of their own, because many of
-them must not displace a crash."""
-
-LOG_WRITER_TIMEOUT = 30.0
-"""Seconds after which the client of an order to the log writer gets an error."""
-
-PLANNED_CAUSES = {Cause.RECYCLE, Cause.SCALE, Cause.RELOAD, Cause.STOP}
-"""Causes of a death that the master ordered."""
-
-
-class MasterActions(Protocol):
-    """The actions of the master that verbs use."""
-
-    @property
-    def config(self) -> Config:
-        """The settings in force."""
-
-    def read_settings(self) -> Config:
-        """Read the settings that a reload would bring now. Raises PreforkError."""
-
-    def dump_state(self) -> Mapping[str, Any]:
-        """Return the whole state of this master, as a MasterRecord in JSON."""
-
-    def describe(self) -> Mapping[str, Any]:
-        """Return all that ``prefork show`` tells about this master."""
-
-    def reload(self) -> int | str:
-        """Request a reload; return the number of the new generation, or why it is refused."""
-
-    def scale(self, workers: int) -> None:
-        """Request this number of workers."""
-
-    def stop(self, quick: bool) -> None:
-        """Request the stop of workers and master."""
-
-    def signal(self, signum: int, slot: int | None) -> list[int]:
-        """Send a signal to all workers, or to those of one slot; return their pids."""
-
-    def hand_over(self) -> Sequence[Listener]:
-        """Return the listeners, which the next master goes on with, and keep their paths."""
-
-    def reopen_logs(self) -> int | None:
-        """Reopen all logs; return the number of the order to the log writer, if there is one."""
 
 
 @dataclass(slots=True)
@@ -124,10 +61,7 @@ class ControlSession:
 
 
 class ControlServer:
-    """The control socket of one master and its sessions.
-
-    ``restarts``: by slot, how often its worker failed and was replaced.
-    """
+    """The control socket of one master and its sessions. ``deaths``: the last deaths of workers."""
 
     def __init__(
         self,
@@ -140,18 +74,17 @@ class ControlServer:
     ) -> None:
         self._socket = registration.socket
         self._group = registration.group
-        self._name = registration.name
         self._owner = describe_user(os.geteuid())
         self._poller = poller
-        self._pool = pool
-        self._master = master
-        self._logs = logs
         self._logger = logs.logger
         self._clock = clock
         self._sessions: list[ControlSession] = []
-        self._deaths: deque[dict[str, Any]] = deque(maxlen=MAX_DEATHS)
-        self._recycled: deque[dict[str, Any]] = deque(maxlen=MAX_RECYCLED)
-        self.restarts: Counter[int] = Counter()
+        self.deaths = DeathRecord()
+        self._context = VerbContext(registration.name, pool, master, logs, self.deaths)
+        # At the start: a later import could read the files of another version.
+        self._actions: dict[str, Action] = {
+            name: resolve(verb.action) for name, verb in requests().items()
+        }
         poller.add_reader(self._socket.fileno(), self._accept)
 
     # Sessions.
@@ -214,7 +147,7 @@ class ControlServer:
         verb = request.verb
         if session.verbs is not None and verb.name not in session.verbs:
             raise UsageError(f"{verb.name} is not for you to ask")
-        if verb.owner_only and not session.may_change:
+        if verb.role is Role.OWNER and not session.may_change:
             raise UsageError(f"{verb.name} is for {self._owner}, whose app this is; you may look")
         return request
 
@@ -232,91 +165,22 @@ class ControlServer:
 
     def _answer(self, session: ControlSession, request: wire.Request) -> None:
         """Carry out a verb: begin its goal, or send its result at once. Raises PreforkError."""
-        match request.verb.name:
-            case "events":
+        match self._actions[request.verb.name](self._context, request.arguments):
+            case None:
                 session.follows_events = True
-            case "wait":
-                self._check_refused()
-                session.goal = StableGoal(self._pool)
-            case "reload":
-                self._reload(session)
-            case "scale":
-                self._scale(session, request.arguments["workers"])
-            case "reopen":
-                session.goal = LogWriterGoal(self._pool, self._logs, self._master.reopen_logs())
-            case "rotate" | "flush" as what:
-                session.goal = LogWriterGoal(self._pool, self._logs, self._logs.order(what))
-            case "stop":
-                session.goal = StopGoal(self._pool)
-                self._master.stop(quick=bool(request.arguments.get("quick")))
-            case "hand_over":
-                listeners = self._master.hand_over()
-                fds = [listener.socket.fileno() for listener in listeners]
-                self._finish(
-                    session, wire.encode_result({"listeners": describe_sockets(listeners)}), fds
-                )
-            case name:
-                self._finish(
-                    session, wire.encode_result(self._immediate_result(name, request.arguments))
-                )
+            case Goal() as goal:
+                session.goal = goal
+            case Reply(values, fds):
+                self._finish(session, wire.encode_result(values), fds)
         if request.arguments.get("no_wait"):
             self._finish(session, wire.encode_result({"accepted": True}))
-
-    def _immediate_result(self, verb: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Carry out a verb without a goal, and return its result. Raises PreforkError."""
-        match verb:
-            case "signal":
-                return {"pids": self._signal(**arguments)}
-            case "show" | "state":
-                return self._master.describe() if verb == "show" else self._master.dump_state()
-            case "plan":
-                return describe_plan(self._pool, self._master.config, self._master.read_settings())
-            case "env":
-                return {"env": {**os.environ, **self._master.config.env}}
-            case "why":
-                deaths = wire.fit_deaths([*self._deaths, *self._recycled])
-                return {"deaths": deaths, "failure": self._pool.failure}
-            case "reset":
-                self._deaths.clear()
-                self._recycled.clear()
-                self.restarts.clear()
-        return {"name": self._name, "pid": os.getpid()}
-
-    def _reload(self, session: ControlSession) -> None:
-        generation = self._master.reload()
-        if isinstance(generation, str):
-            raise UsageError(generation)  # the reason of the refusal
-        session.goal = ReloadGoal(self._pool, generation)
-
-    def _scale(self, session: ControlSession, workers: object) -> None:
-        # Relative to the plan, not to ``target``: a drained pool has target 0 but keeps its number.
-        target = wire.parse_target(workers, self._pool.plan.target)
-        self._check_refused(target)
-        self._master.scale(target)
-        session.goal = ScaleGoal(self._pool, target)
-
-    def _check_refused(self, workers: int | None = None) -> None:
-        """Raise UsageError if the pool refuses a command now."""
-        if why := refusal_reason(self._pool, workers):
-            raise UsageError(why)
-
-    def _signal(self, signal: object, slot: object = None) -> list[int]:
-        """Check and carry out the verb ``signal``; return the pids. Raises UsageError."""
-        signum = signal_number(str(signal))
-        if slot is not None and (not isinstance(slot, int) or isinstance(slot, bool)):
-            raise UsageError(f"a slot is a number, not {slot!r}")
-        pids = self._master.signal(signum, slot)
-        if not pids and slot is not None:
-            slots = ", ".join(map(str, sorted({each.slot for each in self._pool.workers})))
-            raise UsageError(f"no worker is in slot {slot}; there are {slots or 'none'}")
-        return pids
 
     # Events and verdicts.
 
     def publish(self, event: orders.Event, text: str) -> None:
         """Pass an event to all goals, and send it to the clients that wait or follow."""
         if isinstance(event, orders.WorkerGone):
-            self._record_death(event)
+            self.deaths.add(event, {"at": self._clock(), **_encode_event(event)})
         line = wire.encode_progress(text, at=self._clock(), **_encode_event(event))
         for session in list(self._sessions):
             if session.goal is not None:
@@ -325,14 +189,6 @@ class ControlServer:
                 continue
             if not session.connection.send(line):
                 self._close_session(session)  # its socket is full: it does not read
-
-    def _record_death(self, gone: orders.WorkerGone) -> None:
-        death = {"at": self._clock(), **_encode_event(gone)}
-        if not _was_planned(gone):
-            self._deaths.append(death)
-            self.restarts[gone.slot] += gone.retry_in is not None
-        elif gone.why:
-            self._recycled.append(death)
 
     def send_verdicts(self) -> None:
         """Send the verdicts of all goals that have one, after the pool handled all facts."""
@@ -376,41 +232,11 @@ class ControlServer:
         self._socket.close()
 
 
-@dataclass(eq=False)
-class LogWriterGoal(Goal):
-    """The goal of ``reopen``, ``rotate`` and ``flush``: the log writer has carried out the order.
-
-    ``number``: the number of the order; None: there is no log writer. ``deadline_at``: monotonic.
-    """
-
-    name = "log_writer"
-
-    logs: MasterLogs = field(repr=False, metadata=REFERENCE)
-    number: int | None
-    deadline_at: float = field(default_factory=lambda: monotonic() + LOG_WRITER_TIMEOUT)
-
-    def _check(self) -> Verdict | None:
-        if self.logs.has_done(self.number):
-            return Reached({})
-        if monotonic() < self.deadline_at:
-            return None
-        why = f"the log writer did not do it within {LOG_WRITER_TIMEOUT:g} s; see the log"
-        return Failed(why, MachineError.exit_code)
-
-    def _find_failure(self) -> Failed | None:
-        return None  # workers are not involved
-
-
 def _encode_verdict(verdict: Verdict) -> bytes:
     """Return the last line for a client."""
     if isinstance(verdict, Reached):
         return wire.encode_result(verdict.values)
     return wire.encode_error(verdict.reason, verdict.fault)
-
-
-def _was_planned(gone: orders.WorkerGone) -> bool:
-    """Whether the master ordered this death, and the worker left by itself."""
-    return gone.cause in PLANNED_CAUSES and not gone.killed
 
 
 def _encode_event(event: orders.Event) -> dict[str, Any]:

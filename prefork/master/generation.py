@@ -125,8 +125,7 @@ def _prepare(
     tls = load_credentials(config, start_dir, kept)
     create_log_files(config, identity)
     files = watch_settings(config, start_dir, imports, own=_registry_folder())
-    if not config.command:
-        import_serving_modules(config)
+    import_serving_modules(config)
     if config.access_log:
         import_module("prefork.observe.access_log")
     listeners = _open_listeners(config, list(open_now), tls is not None)

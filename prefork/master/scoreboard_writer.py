@@ -5,7 +5,7 @@ from time import monotonic, time
 from prefork.master.children import Children
 from prefork.pool import Pool, orders
 from prefork.unix.scoreboard import Scoreboard
-from prefork.wire.scoreboard import STATES, WORKER_STATES
+from prefork.wire.fields import STATES, WORKER_STATES
 
 
 class ScoreboardWriter:

@@ -29,10 +29,10 @@ from typing import Any, TypeAlias
 from prefork.http.load import UNAVAILABLE
 from prefork.unix import shared_memory
 from prefork.wire import histogram
+from prefork.wire.fields import HEAD, Field
 from prefork.wire.scoreboard import (
     FIELD_INDEX,
     FIELD_SIZE,
-    HEAD,
     HEAD_INDEX,
     HISTOGRAM_INDEX,
     LOADS_SIZE,
@@ -44,7 +44,6 @@ from prefork.wire.scoreboard import (
     ROWS,
     SIZE,
     WORKER_FIELDS,
-    Field,
     check_magic,
     plausible_count,
     plausible_time,

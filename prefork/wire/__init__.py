@@ -1,12 +1,16 @@
 """The private protocols between prefork's own processes. PURE.
 
-control.py              the control protocol: verbs, requests and answers as JSON lines
+control.py              the control protocol: requests and answers as JSON lines
+fields.py               the fields of the scoreboard, and the values made of them
 histogram.py            response times in logarithmic buckets, and quantiles
 log_writer_messages.py  messages between the master and the log writer or the status server
 notify.py               datagrams of sd_notify(3) that programs send
 ready.py                messages of a worker on its ready pipe
-row_values.py           values for people and metrics, computed from scoreboard rows
+row_formulas.py         formulas that make a value from scoreboard rows
+row_values.py           values for people and programs, computed from scoreboard rows
 scoreboard.py           the layout of the shared memory of master and workers
+verb.py                 the parts of the declaration of a verb
+verb_table.py           the declarations of all verbs
 versions.py             the version that each message carries
 watcher_messages.py     messages of the file watcher to the master
 """

@@ -11,7 +11,7 @@ one error, then the end of the connection.
 Each line has the key ``v`` (versions.py). A later version of either end is no error: verbs and
 keys that both know work.
 
-Each verb is declared once, in VERBS: the socket, the command line and the documentation use it.
+``verb_table.py`` declares the verbs and the fields of their requests.
 
 Design
 ------
@@ -27,7 +27,9 @@ from typing import Any
 from prefork.errors import PreforkError, UsageError
 from prefork.plural import pluralize
 from prefork.printable import cut_middle
-from prefork.wire.versions import FIRST, stamp, take_version
+from prefork.wire.verb import Verb
+from prefork.wire.verb_table import requests
+from prefork.wire.versions import stamp, take_version
 
 VERSION = 2
 """The version of the protocol, the ``v`` of each line. A new verb is a new version."""
@@ -40,80 +42,8 @@ MAX_REASONS_SIZE = MAX_LINE_SIZE // 2
 
 
 @dataclass(frozen=True, slots=True)
-class Argument:
-    """One argument of a verb. ``text``: its help. An argument that is not required defaults to
-    None."""
-
-    name: str
-    text: str
-    required: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Verb:
-    """One request type. ``text``: its help. ``owner_only``: it changes something or returns
-    secrets, so only the owner of the master may send it. ``since``: the version of the protocol
-    from which on masters know it."""
-
-    name: str
-    text: str
-    owner_only: bool = False
-    arguments: tuple[Argument, ...] = ()
-    since: int = FIRST
-
-
-NO_WAIT = Argument("no_wait", "end as soon as the request is accepted")
-
-VERBS = {
-    verb.name: verb
-    for verb in (
-        Verb("ping", "whether the master answers; its name and process id"),
-        Verb("show", "the master's state, its workers and its settings"),
-        Verb("why", "the last deaths of workers, each with its cause and the worker's own reason"),
-        Verb("wait", "nothing; ends when every slot serves and no worker is leaving"),
-        Verb("events", "all events as they happen, until the connection ends"),
-        Verb("plan", "what a reload would change now, and how many workers it would replace", True),
-        Verb("state", "all that the master knows and holds, to look into a problem", True, since=2),
-        Verb("env", "the environment variables of the workers, with their values", True),
-        Verb(
-            "reload",
-            "a rolling reload; ends when every slot serves the new generation",
-            True,
-            (NO_WAIT,),
-        ),
-        Verb(
-            "scale",
-            "another number of workers; ends when they serve and the surplus ones have left",
-            True,
-            (Argument("workers", "a number, or +N or -N", required=True), NO_WAIT),
-        ),
-        Verb(
-            "stop",
-            "a graceful stop; ends when all workers have left",
-            True,
-            (Argument("quick", "do not wait for requests in flight"), NO_WAIT),
-        ),
-        Verb(
-            "signal",
-            "a signal to the workers, or to those of one slot",
-            True,
-            (
-                Argument("signal", "its name or number", required=True),
-                Argument("slot", "only to this slot"),
-            ),
-        ),
-        Verb("hand_over", "copies of the listening sockets, for the master after this one", True),
-        Verb("reopen", "open the logs again, after another program rotated them", True),
-        Verb("rotate", "rotate the files with the output of the workers", True),
-        Verb("flush", "empty the logs and remove the rotated ones", True),
-        Verb("reset", "clear the list of deaths, and restart the counters", True),
-    )
-}
-
-
-@dataclass(frozen=True, slots=True)
 class Request:
-    """A verb of VERBS with its arguments."""
+    """A request for a verb, with the fields that the client sent."""
 
     verb: Verb
     arguments: Mapping[str, Any]
@@ -178,16 +108,17 @@ def decode_request(line: bytes) -> Request:
     if not isinstance(message, dict) or not isinstance(message.get("arguments", {}), dict):
         raise UsageError('a request is an object: {"verb": "…", "arguments": {…}}')
     name, arguments = message.get("verb"), message.get("arguments", {})
-    verb = VERBS.get(name) if isinstance(name, str) else None
+    known = requests()
+    verb = known.get(name) if isinstance(name, str) else None
     if verb is None:
-        raise UsageError(f"no verb {name!r}; there are {', '.join(VERBS)}")
-    known = {argument.name for argument in verb.arguments}
+        raise UsageError(f"no verb {name!r}; there are {', '.join(known)}")
+    fields = {field.name: field for field in verb.fields}
     for name in arguments:
-        if name not in known:
+        if name not in fields:
             raise UsageError(f"{verb.name} has no argument {name!r}")
-    for argument in verb.arguments:
-        if argument.required and argument.name not in arguments:
-            raise UsageError(f"{verb.name} needs {argument.name}: {argument.text}")
+    for field in fields.values():
+        if not field.flags and field.name not in arguments:
+            raise UsageError(f"{verb.name} needs {field.name}: {field.text}")
     return Request(verb, arguments)
 
 

@@ -1,6 +1,7 @@
 """The layout of the scoreboard: shared memory, one row per worker, one writer per field. PURE.
 
-The scoreboard has two parts, each in memory of its own (unix/scoreboard.py):
+Its fields are declared in wire/fields.py. It has two parts, each in memory of its own
+(unix/scoreboard.py):
 
 - The master's part, which no other process can write: the head, then one record per row with the
   fields whose writer is ``master``.
@@ -25,9 +26,8 @@ Design
   readers judge a worker by it, because an idle worker beats seldom.
 """
 
-from dataclasses import dataclass
-
 from prefork.wire import histogram
+from prefork.wire.fields import FIELDS, HEAD
 
 ROWS = 4096
 """Number of rows. A row takes no memory until it is written, so there are more than needed."""
@@ -39,116 +39,6 @@ _NAME = b"prefork"
 
 MAGIC = int.from_bytes(_NAME + str(VERSION).encode(), "little")
 """The first field of the head: it identifies a scoreboard, and its last character is VERSION."""
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field. ``code``: its type as in ``struct``; ``writer``: ``master`` or ``worker``;
-    ``unit`` and ``text``: its help; ``kind``: its type as a metric, ``counter`` or ``gauge``,
-    empty for a field that is no metric."""
-
-    name: str
-    code: str
-    unit: str
-    writer: str
-    text: str
-    kind: str = ""
-
-
-HEAD = (
-    Field("magic", "Q", "", "master", "version of the layout"),
-    Field("pid", "Q", "", "master", "process id of the master"),
-    Field("began", "d", "s", "master", "when the master started (Unix time)", "gauge"),
-    Field("state", "Q", "", "master", "state of the master: see STATES"),
-    Field("rows", "Q", "", "master", "number of rows, from the first one on, that may be in use"),
-    Field("target", "Q", "", "master", "number of workers that the master wants to run", "gauge"),
-    Field("generation", "Q", "", "master", "generation that the workers should have", "gauge"),
-    Field("reloads", "Q", "", "master", "completed reloads", "counter"),
-    Field("failures", "Q", "", "master", "failed reloads", "counter"),
-    Field("restarts", "Q", "", "master", "workers replaced because they died", "counter"),
-    Field("workers_fd", "Q", "", "master", "the master's descriptor of the workers' part"),
-)
-
-FIELDS = (
-    Field("worker", "Q", "", "master", "serial number of the worker that owns the row; 0: free"),
-    Field("slot", "Q", "", "master", "number of the slot, from 0; a replacement has the same"),
-    Field("generation", "Q", "", "master", "generation of the worker; counts reloads from 1"),
-    Field("pid", "Q", "", "master", "process id of the worker"),
-    Field("state", "Q", "", "master", "state of the worker: see WORKER_STATES"),
-    Field("born", "d", "s", "master", "when it was forked (Unix time)"),
-    Field("ends", "Q", "", "master", "1: the service ends, no other worker takes over"),
-    Field("outdated", "Q", "", "master", "1: a reload or a recycling replaces the worker"),
-    Field("sequence", "Q", "", "worker", "odd while the fields below are being written"),
-    Field(
-        "deadline", "d", "s", "worker", "monotonic time by which the next heartbeat must have come"
-    ),
-    Field("beat", "d", "s", "worker", "monotonic time of the last heartbeat"),
-    Field("requests", "Q", "", "worker", "requests answered since the worker started", "counter"),
-    Field("in_flight", "Q", "", "worker", "requests being answered", "gauge"),
-    Field("connections", "Q", "", "worker", "open connections", "gauge"),
-    Field(
-        "oldest", "d", "s", "worker", "start of the longest request in flight (monotonic); 0: none"
-    ),
-    Field("accepted", "Q", "", "worker", "connections accepted", "counter"),
-    Field(
-        "accept_wait",
-        "d",
-        "s",
-        "worker",
-        "time in the listen queue, of the connections that were measured",
-        "counter",
-    ),
-    Field(
-        "accept_asked",
-        "Q",
-        "",
-        "worker",
-        "connections whose time in the listen queue was measured",
-        "counter",
-    ),
-    Field(
-        "answered_1xx", "Q", "", "worker", "requests that switched to another protocol", "counter"
-    ),
-    Field("answered_2xx", "Q", "", "worker", "requests answered with success", "counter"),
-    Field("answered_3xx", "Q", "", "worker", "requests answered with a redirection", "counter"),
-    Field("answered_4xx", "Q", "", "worker", "requests answered with a client error", "counter"),
-    Field("answered_5xx", "Q", "", "worker", "requests answered with a server error", "counter"),
-    Field(
-        "unanswered",
-        "Q",
-        "",
-        "worker",
-        "requests whose client disconnected before the response began",
-        "counter",
-    ),
-    Field("sent", "Q", "bytes", "worker", "bytes of response bodies", "counter"),
-    Field(
-        "busy",
-        "d",
-        "s",
-        "worker",
-        "time in which the worker could not have begun another request",
-        "counter",
-    ),
-    Field(
-        "lag", "d", "s", "worker", "lateness of the event loop, maximum of the last second", "gauge"
-    ),
-    Field("took", "d", "s", "worker", "sum of the durations of all requests", "counter"),
-    Field("shares", "Q", "", "worker", "1: the worker takes connections that siblings hand off"),
-    Field("rate", "d", "1/s", "worker", "requests per second, recently", "gauge"),
-    Field(
-        "working",
-        "Q",
-        "",
-        "worker",
-        "pieces of work in progress that the app marked with prefork.busy()",
-        "gauge",
-    ),
-    Field("due", "d", "s", "worker", "monotonic time for which the next heartbeat is planned"),
-)
-
-STATES = ("", "starting", "running", "reloading", "frozen", "stopping")
-WORKER_STATES = ("", "spawning", "booting", "ready", "draining", "hung", "killed")
 
 MASTER_FIELDS = tuple(field for field in FIELDS if field.writer == "master")
 """The fields of a record in the master's part."""

@@ -1,6 +1,6 @@
 """The messages of the file watcher to the master: one JSON object a line. PURE.
 
-    {"v": 2, "watching": ["/srv/app"]}                       it watches these folders from now on
+    {"v": 2, "watching": ["/srv/app"]}               it watches these folders from now on
     {"count": 3, "changed": ["app.py", "views.py"]}  number of changed files, and the first of them
     {"trouble": "…"}                                 it cannot watch, and exits
 

@@ -8,14 +8,20 @@ app_api.py             worker(), ready(), stopping(), busy(): the public functio
 background_work.py     wait for threads and for work under prefork.busy() before the exit
 boot.py                the life of a worker, from the fork to its exit code
 busy.py                prefork.busy(): the count of work that is no request
+callable_shape.py      the arguments of a callable, and whether it is async
 certificate_reload.py  --tls-watch: reload certificates whose files changed
 companions.py          what accompanies a worker of any interface
 fork_hooks.py          make a process that the app forks a process of its own, no second worker
+http_app.py            what an HTTP worker knows of the app that it serves
+http_service.py        the base class of services whose apps answer HTTP requests
 http_worker.py         an HTTP worker: loop, acceptor, heartbeat, drain
 importer.py            import the app
-interface.py           detect WSGI, ASGI or main(listener)
+interface.py           the base classes of app interfaces
+interface_detection.py find the interface of an app
 master_channel.py      the ready pipe, the title and the scoreboard row of the worker
+process_setup.py       prepare the process: signals, user, folder, environment
 program_exec.py        turn a worker into a program in another language
+program_service.py     serve a program in another language
 shutdown.py            signals and the death of the master: how a worker is asked to stop
 worker_context.py      what the master gives a worker at its fork
 

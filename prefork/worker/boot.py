@@ -1,9 +1,9 @@
 """The life of a worker, from the fork to its exit code.
 
-``run_worker`` prepares the process (signals, user, folder, environment), imports the app, detects
-its interface, and serves until the master asks the worker to stop. A failure before the worker is
-ready goes to the master through the ready pipe, with the app's own traceback. The exit code says
-whether the app, the settings or the machine is at fault (errors.py).
+``run_worker`` prepares the process (process_setup.py), imports the app, detects its interface
+(interface_detection.py), and serves until the master asks the worker to stop. A failure before the
+worker is ready goes to the master through the ready pipe, with the app's own traceback. The exit
+code says whether the app, the settings or the machine is at fault (errors.py).
 
 Design
 ------
@@ -25,36 +25,27 @@ Design
   ``--threads`` is refused with them: green threads are one thread.
 """
 
-import faulthandler
-import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from prefork.config import Config
-from prefork.errors import AppError, MachineError, PreforkError, UsageError
-from prefork.unix.descriptors import raise_descriptor_limit
-from prefork.unix.memory import keep_freed_memory
-from prefork.unix.privileges import forbid_new_privileges
-from prefork.unix.process import set_parent_death_signal, unblock_signals
+from prefork.errors import AppError, MachineError, PreforkError
+from prefork.unix.process import set_parent_death_signal
 from prefork.unix.scoreboard import WORKING
-from prefork.unix.signals import enlarge_signal_stack
 from prefork.unix.streams import ensure_standard_descriptors
 from prefork.worker import app_api
 from prefork.worker.companions import Companions
-from prefork.worker.importer import format_app_traceback, import_app, prepare_imports
-from prefork.worker.interface import Interface, adapt_asgi2, detect_interface
-from prefork.worker.master_channel import MasterChannel
-from prefork.worker.monitor.stack_signal import DUMP_SIGNAL
-from prefork.worker.program_exec import (
-    ProgramPipes,
-    duplicate_above_sockets,
-    exec_program,
-    find_executable,
-    start_session,
+from prefork.worker.importer import format_app_traceback, import_app
+from prefork.worker.interface import AppService
+from prefork.worker.interface_detection import (
+    detect_interface,
+    import_app_services,
+    load_command_service,
 )
+from prefork.worker.master_channel import MasterChannel, make_channel, report_error
+from prefork.worker.process_setup import prepare_process
 from prefork.worker.shutdown import Shutdown
 from prefork.worker.worker_context import WorkerContext
 
@@ -65,33 +56,32 @@ if TYPE_CHECKING:
 
 
 def import_serving_modules(config: Config) -> None:
-    """Import the modules that serve an app, in the master before it forks (see Design above). A
-    master of programs does not call it: it needs none of them."""
+    """Import the modules that serve an app or a command, in the master before it forks (see Design
+    above)."""
+    if load_command_service(config) is not None:
+        return
     for module in (
         "accept.endpoints",
         "background_work",
         "fork_hooks",
-        "http_worker",
-        "main.socket_app",
         "monitor.slow_log",
         "monitor.watchdog",
     ):
         import_module(f"prefork.worker.{module}")
-    if config.interface in ("auto", "asgi"):
-        with suppress(ImportError):  # the first worker that needs it reports it
-            import_module("prefork.worker.asgi.asgi_websocket")
+    import_app_services(config.interface)
 
 
 def run_worker(context: WorkerContext) -> int:
     """Run the worker to its end and return its exit code."""
-    if context.program_pipes is not None:
-        return _become_program(context, context.program_pipes)
+    command_service = load_command_service(context.config)
+    if command_service is not None:
+        return command_service.run(context)
     # Imports in a function: a master of programs does without these modules. All other masters have
     # imported them before the fork.
     from prefork.worker import fork_hooks  # noqa: PLC0415
 
     config = context.config
-    channel = _make_channel(context, context.ready_fd)
+    channel = make_channel(context, context.ready_fd)
     stopping = app_api.set_worker(context.info)
     shutdown = Shutdown(
         stopping, config.stop_signal, config.kill_timeout, context.life_fd, context.master_pid
@@ -102,11 +92,11 @@ def run_worker(context: WorkerContext) -> int:
     try:
         _import_and_serve(context, channel, shutdown, watchdog, hooks)
     except PreforkError as error:
-        return _report_error(context, channel, error)
+        return report_error(context, channel, error)
     except (Exception, SystemExit) as error:
         if fork_hooks.in_child:
             fork_hooks.exit_child(error)
-        return _report_error(
+        return report_error(
             context, channel, AppError("the app ended", format_app_traceback(error))
         )
     finally:
@@ -136,21 +126,15 @@ def _import_and_serve(
     if fork_hooks.in_child:  # the app forked while it was imported, and this is its child
         fork_hooks.exit_child()
     ensure_standard_descriptors()  # the app may have closed some
-    app, interface = _detect_interface(context, app)
+    service = _make_service(context, app, channel)
     shutdown.handle_stop_signals(on_quit=context.flush_logs)
     companions = Companions(watchdog, hooks, _make_background_work(context, channel))
     try:
-        _serve(context, app, interface, channel, shutdown, companions)
+        _serve(context, service, shutdown, companions)
     except SystemExit:  # this is how a stop leaves a plain main (main/socket_app.py)
         if fork_hooks.in_child or not shutdown.stopping:
             raise
     companions.background_work.wait()
-
-
-def _make_channel(context: WorkerContext, ready_fd: int) -> MasterChannel:
-    return MasterChannel(
-        ready_fd, context.row, context.config.timeout, context.set_title, context.on_ready
-    )
 
 
 def _make_watchdog(context: WorkerContext, channel: MasterChannel) -> "Watchdog":
@@ -162,13 +146,15 @@ def _make_watchdog(context: WorkerContext, channel: MasterChannel) -> "Watchdog"
     return Watchdog(context.info, context.log, report, interval, context.stack_request_fd)
 
 
-def _detect_interface(context: WorkerContext, app: Any) -> tuple[Any, Interface]:
-    """Return the app as it has to be called, and its interface. The first worker of the first
-    generation logs the interface."""
+def _make_service(
+    context: WorkerContext, app: Callable[..., Any], channel: MasterChannel
+) -> AppService:
+    """Return the service of the app, by its interface. The first worker of the first generation
+    logs which that is."""
     choice = detect_interface(app, context.config.interface)
     if context.info.slot == 0 and context.info.generation == 1:
-        context.log.info("interface: %s (%s)", choice.interface, choice.reason)
-    return adapt_asgi2(app) if choice.is_asgi2 else app, choice.interface
+        context.log.info("interface: %s", choice)
+    return choice.load_service()(choice.adapt(app), context, channel)
 
 
 def _make_background_work(context: WorkerContext, channel: MasterChannel) -> "BackgroundWork":
@@ -196,111 +182,23 @@ def _register_fork_hooks(
     hooks.call_in_child(context.row.make_private)
 
 
-def _become_program(context: WorkerContext, pipes: ProgramPipes) -> int:
-    """Prepare the process and replace it by the program. Returns an exit code only if that
-    fails."""
-    config = context.config
-    context.handoff_queue.close()
-    ready_fd = duplicate_above_sockets(context.ready_fd, len(context.listeners))
-    os.close(context.ready_fd)
-    channel = _make_channel(context, ready_fd)
-    try:
-        start_session()
-        context.on_ready()  # before the user changes: the new one may not open the logs
-        if context.identity.uid is not None:
-            os.fchown(pipes.stderr_fd, context.identity.uid, -1)  # the program may open /dev/stderr
-        enter_identity_and_folder(context)
-        if not set_parent_death_signal(signal.Signals[config.stop_signal], context.master_pid):
-            return 0
-        exec_program(config.command, context.listeners, pipes, config.stop_signal, config.timeout)
-    except PreforkError as error:
-        return _report_error(context, channel, error)
-
-
 def load_app_only(context: WorkerContext) -> str:
-    """Import the app without serving it and return the interface that it fits; for a program,
-    return the path of its executable. Raises PreforkError."""
-    if context.config.command:
-        enter_identity_and_folder(context)
-        return find_executable(context.config.command, os.environ)
+    """Import the app without serving it and return the interface that it fits; for a command,
+    return what it would execute. Raises PreforkError."""
+    command_service = load_command_service(context.config)
+    if command_service is not None:
+        return command_service.check(context)
     prepare_process(context)
     if not set_parent_death_signal(signal.SIGKILL, context.master_pid):
         raise MachineError("the process that asked for this check is gone")
-    choice = detect_interface(
-        import_app(context.config.app, context.config.factory), context.config.interface
-    )
-    return f"{choice.interface} ({choice.reason})"
-
-
-def prepare_process(context: WorkerContext) -> None:
-    """Set signal handlers, limits, user, folder, environment and import path. Raises
-    MachineError."""
-    context.set_title("booting")
-    faulthandler.register(DUMP_SIGNAL, file=context.log_fd, all_threads=True, chain=False)
-    enlarge_signal_stack()
-    signal.signal(signal.SIGUSR1, lambda _signum, _frame: context.reopen_logs())
-    unblock_signals()
-    keep_freed_memory()
-    raise_descriptor_limit()
-    enter_identity_and_folder(context)
-    prepare_imports(context.imports)
-
-
-def enter_identity_and_folder(context: WorkerContext) -> None:
-    """Change to the user, the folder and the environment of the worker. Raises MachineError."""
-    config = context.config
-    try:
-        context.identity.assume()
-        if config.no_new_privs:
-            forbid_new_privileges()
-    except OSError as error:
-        name = context.identity.name or config.user or config.group or "this user"
-        raise MachineError(f"cannot run as {name}: {error.strerror}") from error
-    try:
-        # By name, not by descriptor: a symlink may point to another folder than in the last
-        # generation.
-        os.chdir(context.folder)
-    except OSError as error:
-        raise MachineError(f"cannot enter {context.folder}: {error.strerror}") from error
-    os.environ.update(context.identity.environment_variables())
-    os.environ.update(config.env)
-    os.environ["PREFORK_SLOT"] = str(context.info.slot)
-    os.environ["PREFORK_GENERATION"] = str(context.info.generation)
-    os.environ["PREFORK_NAME"] = context.info.name
-    os.environ["PWD"] = context.folder
+    app = import_app(context.config.app, context.config.factory)
+    return str(detect_interface(app, context.config.interface))
 
 
 def _serve(
-    context: WorkerContext,
-    app: Callable[..., Any],
-    interface: Interface,
-    channel: MasterChannel,
-    shutdown: Shutdown,
-    companions: "Companions",
+    context: WorkerContext, service: AppService, shutdown: Shutdown, companions: Companions
 ) -> None:
     from prefork.worker.accept.endpoints import make_endpoints  # noqa: PLC0415
-    from prefork.worker.http_worker import HttpWorker  # noqa: PLC0415
-    from prefork.worker.main.socket_app import run_main  # noqa: PLC0415
 
-    config, listeners = context.config, context.listeners
-    endpoints = make_endpoints(config, listeners, context.tls)
-    if interface is Interface.SOCKET:
-        if not all(endpoint.is_direct for endpoint in endpoints):
-            raise UsageError(
-                "main(listener) accepts its connections itself, so tls-cert and proxy-protocol "
-                "have no effect on it; remove them from the settings"
-            )
-        context.handoff_queue.close()
-        run_main(app, list(listeners), config, channel, shutdown, context.log, companions.hooks)
-    else:
-        HttpWorker(context, app, interface, endpoints, channel, shutdown).run(companions)
-
-
-def _report_error(context: WorkerContext, channel: MasterChannel, error: PreforkError) -> int:
-    """Report a fatal error and return its exit code. Before the worker is ready the master logs the
-    error, afterwards only the worker can."""
-    if channel.is_ready:
-        context.log.error("worker %d: %s", context.info.slot, error)
-    else:
-        channel.report_failed(str(error), error.exit_code)
-    return error.exit_code
+    endpoints = make_endpoints(context.config, context.listeners, context.tls)
+    service.serve(endpoints, shutdown, companions)

@@ -16,8 +16,7 @@ Design
 import asyncio
 import math
 import random
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
 import uvloop
 
@@ -41,13 +40,10 @@ from prefork.worker.accept.endpoints import ConnectionFactory, Endpoint
 from prefork.worker.accept.handoff import ConnectionHandoff, HandoffQueue
 from prefork.worker.accept.rebalance import Rebalancer
 from prefork.worker.app_api import worker
-from prefork.worker.asgi.asgi_handler import AsgiHandler
-from prefork.worker.asgi.call_drain import CallDrainer, drain_times
-from prefork.worker.asgi.lifespan import Lifespan
 from prefork.worker.background_work import BackgroundWork
 from prefork.worker.certificate_reload import CertificateReloader
 from prefork.worker.companions import Companions
-from prefork.worker.interface import Interface
+from prefork.worker.http_app import HttpApp
 from prefork.worker.master_channel import MasterChannel
 from prefork.worker.monitor.heartbeat import LONGEST_IDLE_PAUSE, Heartbeat
 from prefork.worker.monitor.slow_log import SlowLog
@@ -56,9 +52,6 @@ from prefork.worker.monitor.watchdog import Watchdog
 from prefork.worker.request.request_id import assign_request_ids
 from prefork.worker.shutdown import Shutdown
 from prefork.worker.worker_context import WorkerContext
-from prefork.worker.wsgi.environ import EnvironBuilder
-from prefork.worker.wsgi.wsgi_app import WsgiHandler
-from prefork.worker.wsgi.wsgi_threads import ThreadedWsgiHandler
 
 HANDOFF_FILL = 0.75
 """Share of the connection limit up to which a worker hands connections off."""
@@ -68,19 +61,17 @@ RESERVED = 64
 
 
 class HttpWorker:
-    """Serves a WSGI or ASGI app until the worker is asked to stop."""
+    """Serves an app that answers HTTP requests, until the worker is asked to stop."""
 
     def __init__(
         self,
         context: WorkerContext,
-        app: Callable[..., Any],
-        interface: Interface,
-        endpoints: list[Endpoint],
+        app: HttpApp,
+        endpoints: Sequence[Endpoint],
         channel: MasterChannel,
         shutdown: Shutdown,
     ) -> None:
         self._app = app
-        self._interface = interface
         self._config = context.config
         self._endpoints = endpoints
         self._queue = context.handoff_queue
@@ -89,7 +80,6 @@ class HttpWorker:
         self._shutdown = shutdown
         self._log = context.log
         self._log_access = context.log_access
-        self._call_drainer: CallDrainer | None = None
 
     def run(self, companions: Companions) -> None:
         """Serve, and return when the drain is complete. Raises AppError when the app cannot
@@ -99,14 +89,12 @@ class HttpWorker:
 
     async def _serve(self, companions: Companions) -> None:
         loop = asyncio.get_running_loop()
-        lifespan = Lifespan(self._app, self._log)
-        if self._interface is Interface.ASGI:
-            await lifespan.start()
-        server = self._make_server_state(loop, lifespan, companions.watchdog)
+        handler = await self._app.start()
+        server = self._make_server_state(loop, handler, companions.watchdog)
         companions.hooks.call_in_child(server.disown_requests)
-        stats = WorkerStats(self._channel.row, self._calls_at_once, loop.time())
+        stats = WorkerStats(self._channel.row, self._app.calls_at_once, loop.time())
         policy = make_accept_policy(
-            self._channel.row, server.load, self._config, self._calls_at_once
+            self._channel.row, server.load, self._config, self._app.calls_at_once
         )
         acceptor = self._make_acceptor(server, policy, stats)
         handoff = self._make_handoff(server, stats)
@@ -119,13 +107,12 @@ class HttpWorker:
         self._channel.report_ready(shares=True)
         await self._shutdown.stopping
         await self._drain(server, acceptor, heartbeat)
-        await self._end_app(server, acceptor, lifespan, companions.background_work)
-        companions.watchdog.stop_checks()
 
-    @property
-    def _calls_at_once(self) -> int:
-        """Calls that the app can run at once; 0: any number."""
-        return 0 if self._interface is Interface.ASGI else self._config.threads or 1
+        async def finish() -> None:
+            await self._finish(server, acceptor, companions.background_work)
+
+        await self._app.stop(finish, self._shutdown.stopped_at)
+        companions.watchdog.stop_checks()
 
     def _make_acceptor(
         self, server: ServerState, policy: AcceptPolicy, stats: WorkerStats
@@ -172,8 +159,7 @@ class HttpWorker:
         also = [acceptor.check_queues]
         if config.accept == "fair" and not (server.limits.requests or config.threads):
             also.append(handoff.update)
-        if self._call_drainer is not None:
-            also.append(self._call_drainer.tick)
+        also.append(self._app.tick)
         if config.rebalance:
             also.append(Rebalancer(self._channel.row, server, stats).update)
 
@@ -194,27 +180,6 @@ class HttpWorker:
             acceptor.accept_all_waiting()
         acceptor.close()
 
-    async def _end_app(
-        self,
-        server: ServerState,
-        acceptor: Acceptor,
-        lifespan: Lifespan,
-        background_work: BackgroundWork,
-    ) -> None:
-        """Wait until all connections, calls and busy work have ended, and end the lifespan."""
-        if self._call_drainer is None:
-            # Not in a task of its own: WSGI hides the running loop (wsgi/wsgi_app.py).
-            await self._finish(server, acceptor, background_work)
-            return
-        self._call_drainer.start(self._shutdown.stopped_at)
-        finishing = asyncio.ensure_future(self._finish(server, acceptor, background_work))
-        await asyncio.wait((finishing,), timeout=max(0.0, self._call_drainer.remaining))
-        # The calls have ended, even if a client has not taken all of a response yet or busy work
-        # goes on. The lifespan shutdown does not wait for these: without an end they would take its
-        # time away, which ends with the kill timeout.
-        await lifespan.stop()
-        await finishing
-
     async def _finish(
         self, server: ServerState, acceptor: Acceptor, background_work: BackgroundWork
     ) -> None:
@@ -227,18 +192,18 @@ class HttpWorker:
     def _make_server_state(
         self,
         loop: asyncio.AbstractEventLoop,
-        lifespan: Lifespan,
+        handler: RequestHandler,
         watchdog: Watchdog,
     ) -> ServerState:
         config, row = self._config, self._channel.row
         server = ServerState(
             loop,
-            self._make_handler(lifespan),
+            handler,
             http_limits(config),
             trusted_proxies(config),
             Load(row.loads, row.number),
             self._log_access,
-            self._make_spool(),
+            self._make_spool(handler),
         )
         self._monitor(server, watchdog)
         server.handle = assign_request_ids(server.handle, config)
@@ -246,10 +211,10 @@ class HttpWorker:
         self._limit_requests(server)
         return server
 
-    def _make_spool(self) -> SpoolDisk:
+    def _make_spool(self, handler: RequestHandler) -> SpoolDisk:
         """Return the place of request bodies on disk. Raises MachineError if it cannot be used."""
         config = self._config
-        if self._spool_dir and self._interface is Interface.WSGI:
+        if self._spool_dir and not handler.streams_body:
             check_folder(self._spool_dir)
         return SpoolDisk(self._spool_dir, config.body_spool, config.spool_min_free, self._log)
 
@@ -264,21 +229,6 @@ class HttpWorker:
             return kind(server, addresses)
 
         return connection
-
-    def _make_handler(self, lifespan: Lifespan) -> RequestHandler:
-        config = self._config
-        root_path, id_header = config.root_path, config.request_id_header
-        if self._interface is Interface.ASGI:
-            asgi = AsgiHandler(self._app, self._log, lifespan.state, root_path, id_header)
-            times = drain_times(config.kill_timeout, config.stream_timeout)
-            self._call_drainer = CallDrainer(asgi, times, self._log)
-            return asgi
-        several = config.workers != 1 or config.max_workers is not None
-        environ = EnvironBuilder(config.threads > 0, several, root_path, id_header)
-        basics = (self._app, self._channel, self._log, environ)
-        if config.threads:
-            return ThreadedWsgiHandler(*basics, config.threads, config.threads_queue)
-        return WsgiHandler(*basics)
 
     def _prepare_tls(self, loop: asyncio.AbstractEventLoop) -> None:
         tls = next((endpoint.tls for endpoint in self._endpoints if endpoint.tls is not None), None)
@@ -305,9 +255,13 @@ class HttpWorker:
     def _monitor(self, server: ServerState, watchdog: Watchdog) -> None:
         watchdog.service = server
         if self._config.slow_log is not None:
-            blocks = self._interface is Interface.WSGI and not self._config.threads
             slow = SlowLog(
-                self._config.slow_log, blocks, worker(), watchdog, self._log, self._log_access
+                self._config.slow_log,
+                self._app.blocks_loop,
+                worker(),
+                watchdog,
+                self._log,
+                self._log_access,
             )
             server.log_access = slow.log_request_end
             slow.start(server)

@@ -4,9 +4,11 @@ import math
 import time
 from collections.abc import Callable
 
+from prefork.errors import PreforkError
 from prefork.unix.pipes import write_all
 from prefork.unix.scoreboard import BEAT, DEADLINE, DUE, ENDS, SHARES, Row
 from prefork.wire.ready import MessageKind, encode_message
+from prefork.worker.worker_context import WorkerContext
 
 
 class MasterChannel:
@@ -106,3 +108,20 @@ class MasterChannel:
         must not take longer than the timeout.
         """
         self._floats[DEADLINE] = oldest + wait + self._timeout
+
+
+def make_channel(context: WorkerContext, ready_fd: int) -> MasterChannel:
+    """Return the channel of a worker; ``ready_fd``: the write end of its ready pipe."""
+    return MasterChannel(
+        ready_fd, context.row, context.config.timeout, context.set_title, context.on_ready
+    )
+
+
+def report_error(context: WorkerContext, channel: MasterChannel, error: PreforkError) -> int:
+    """Report a fatal error and return its exit code. Before the worker is ready the master logs the
+    error, afterwards only the worker can."""
+    if channel.is_ready:
+        context.log.error("worker %d: %s", context.info.slot, error)
+    else:
+        channel.report_failed(str(error), error.exit_code)
+    return error.exit_code

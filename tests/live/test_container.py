@@ -88,7 +88,10 @@ def test_a_program_and_its_orphans(tmp_path: Path) -> None:
     with contained(tmp_path, "--ready", "10ms", "--", "sh", "job.sh") as (server, master):
 
         def is_alone() -> bool:
-            names = [each.name() for each in master.children(recursive=True)]
+            try:
+                names = [each.name() for each in master.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                return False  # one ended between the two looks
             return names.count("sleep") == 1
 
         wait_for(is_alone, "the orphan is reaped")

@@ -15,6 +15,7 @@ import pytest
 
 import prefork
 from prefork.version import __version__
+from prefork.wire.control import RefusedError
 from tests.live.harness import PATIENCE
 from tests.live.home import APP, Home, fetch, temporary_home
 
@@ -43,7 +44,7 @@ def version_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Messages had no version at first.
     replace(package / "wire" / "versions.py", r'return \{"v": version, ', "return {")
     # A verb that only this version knows.
-    replace(package / "wire" / "control.py", r'^( +)Verb\("state"', r'\1Verb("another"')
+    replace(package / "wire" / "verb_table.py", r'^( +)\("state",\),$', r'\1("another",),')
     return folder
 
 
@@ -94,6 +95,12 @@ def test_a_verb_that_the_master_does_not_know_is_explained(home: Home) -> None:
     why = home.run_failing(100, "report", "web", "--state")
     assert f"web: its master is prefork {BEFORE} and does not know `state`" in why
     assert f"`prefork restart web` brings prefork {__version__} to it" in why
+
+
+def test_a_verb_that_does_not_exist_is_refused_by_the_master(home: Home) -> None:
+    entry = home.client.find("web")[0]
+    with pytest.raises(RefusedError, match="no verb 'dance'"):
+        home.client.ask(entry, "dance")
 
 
 def test_restart_brings_the_present_version(home: Home) -> None:

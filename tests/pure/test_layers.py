@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from prefork.wire.verb_table import VERBS
+
 PACKAGE = Path(__file__).parents[2] / "prefork"
 
 LAYERS = (
@@ -161,8 +163,8 @@ def test_pure_packages_use_neither_the_kernel_nor_a_clock() -> None:
 
 def test_a_worker_without_websockets_does_not_import_them() -> None:
     """Importing ``websockets`` takes longer than the whole remaining start of a worker."""
-    serving = "import sys, prefork.worker.http_worker; sys.exit('websockets' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", serving], check=False).returncode == 0
+    serving = "prefork.worker.wsgi.wsgi_service, prefork.worker.asgi.asgi_service"
+    assert imported_of({"websockets"}, serving) == "nothing"
 
 
 def imported_of(heavy: set[str], modules: str) -> str:
@@ -175,7 +177,10 @@ def imported_of(heavy: set[str], modules: str) -> str:
 def test_a_verb_that_only_sends_a_request_to_a_master_imports_no_heavy_module() -> None:
     """``prefork stop`` takes less time than the import of any of these."""
     heavy = {"asyncio", "psutil", "rich", "ssl", "uvloop", "prefork.config.options"}
-    assert imported_of(heavy, "prefork.cli.verbs.change, prefork.cli.command") == "nothing"
+    heavy.add("prefork.master")
+    printers = {verb.printer.partition(":")[0] for verb in VERBS.values() if verb.printer}
+    modules = ", ".join(["prefork.cli.verbs.change", "prefork.cli.command", *printers])
+    assert imported_of(heavy, modules) == "nothing"
 
 
 def test_a_master_of_programs_imports_no_module_that_serves_apps() -> None:

@@ -23,6 +23,8 @@ from prefork.unix.control import connect, peer_pid
 from prefork.unix.home import RegistryEntry, list_entries, registry_path
 from prefork.version import __version__
 from prefork.wire import control as wire
+from prefork.wire.row_values import explain_values
+from prefork.wire.verb_table import VERBS
 
 EXIT_TIMEOUT = 10.0
 """Seconds until the process of a master has ended, after it closed the connection of a client.
@@ -119,20 +121,7 @@ class Client:
     killed), since (the start of its process), restarts (of its slot), worn (why it is to be
     replaced, or ""), says (STATUS= of a program), and its figures:
 
-        requests, in_flight    requests answered since the worker began; requests being answered
-        rate                   requests a second, of about the last 5 seconds
-        p50, p99               time within which half of all requests were answered since the
-                               worker began, and 99 of 100; exact to 6 %; for an app: of all
-                               requests of its workers, not of the workers' quantiles
-        answered, unanswered   requests by class, {"2xx": 12, ...}; those whose client left before
-        sent                   bytes of response bodies
-        oldest                 age of the oldest request in flight
-        connections, accepted  open connections; connections accepted since the worker began
-        accept_wait            mean time that connections waited in the listen queue
-        busy                   time in which the worker could not have begun another request
-        lag                    largest delay of the event loop, of late
-        silent                 time since the last heartbeat, or since the next one is due: an
-                               idle worker beats rarely
+        {VALUES}
 
     Programs, and apps that own their accept loop, have no figures of requests: they are 0.
     """
@@ -300,12 +289,17 @@ class Client:
             raise MachineError(f"{entry.name}: {error.strerror}") from error
 
 
+if Client.__doc__:  # python -OO drops it
+    # The keys of values and their explanations follow from their declarations (wire/fields.py).
+    Client.__doc__ = Client.__doc__.replace("        {VALUES}", explain_values(" " * 8))
+
+
 def _decode_answer(entry: RegistryEntry, verb: str, line: bytes) -> wire.Progress | wire.Result:
     """Decode one line of an answer. Raises RefusedError, NotUnderstoodError."""
     try:
         return wire.decode_answer(line)
     except wire.RefusedError as error:
-        if error.version < wire.VERBS[verb].since:
+        if verb in VERBS and error.version < VERBS[verb].since:
             raise NotUnderstoodError(entry, verb) from None
         raise
 

@@ -6,8 +6,8 @@ from time import monotonic
 from typing import Any
 
 from prefork.unix.scoreboard import Rows, open_scoreboard
+from prefork.wire.fields import WORKER_STATES
 from prefork.wire.row_values import app_values, worker_values
-from prefork.wire.scoreboard import WORKER_STATES
 
 # Another user may have written the state, and root must not open a device that it names.
 _DESCRIPTOR = re.compile(r"/proc/\d+/fd/\d+")

@@ -10,7 +10,7 @@ Design
 - **Samples belong to the serial number that the master gave the worker,** so that an heir does not
   continue the figures of the worker that it replaced.
 - **Quantiles of an app are those of all its requests:** the histograms of its workers are added,
-  because no mean of p99s is a p99 (``wire/row_values.py``).
+  because no mean of p99s is a p99 (``wire/row_formulas.py``).
 """
 
 from collections import deque

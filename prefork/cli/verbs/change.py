@@ -1,4 +1,4 @@
-"""Verbs that change an app: stop, delete, reload, scale, signal, and verbs without a goal.
+"""Verbs that change an app by more than one request: stop, delete, reload, signal.
 
 Each waits until its goal is reached, unless it has ``--no-wait``. ``options`` are the parsed
 arguments of the verb.
@@ -13,18 +13,19 @@ Design
 """
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from prefork.cli.registry.client import Client, NotListeningError, NotRunningError
-from prefork.cli.view.progress import for_each_app, progress_printer
+from prefork.cli.verbs.ask_masters import ask_and_print, ask_app, ask_each
+from prefork.cli.view.answers import print_plan
+from prefork.cli.view.progress import for_each_app
 from prefork.errors import MachineError, UsageError
-from prefork.plural import pluralize
 from prefork.unix.home import RegistryEntry, remove_app
 from prefork.unix.identity import describe_user
-from prefork.unix.process import signal_name
 from prefork.unix.signals import signal_number
+from prefork.wire.verb_table import VERBS
 
 Options = argparse.Namespace
 
@@ -72,8 +73,7 @@ def _request_stop(client: Client, entry: RegistryEntry, options: Options) -> int
     pid = None
     try:
         pid = int(_ping_patiently(client, entry)["pid"])
-        arguments = {"quick": options.quick, "no_wait": options.no_wait}
-        client.ask(entry, "stop", options.timeout, progress_printer(entry), **arguments)
+        ask_app(client, VERBS["stop"], entry, options)
     except NotRunningError:
         pass
     except NotListeningError:
@@ -168,7 +168,7 @@ def reload_apps(client: Client, options: Options) -> int:
 
     def action(entry: RegistryEntry) -> int:
         if options.dry_run:
-            print_plan(entry.name, client.ask(entry, "plan", options.timeout))
+            print_plan(ask_app(client, VERBS["plan"], entry, options))
         else:
             reload_app(client, entry, options)
         return 0
@@ -178,91 +178,10 @@ def reload_apps(client: Client, options: Options) -> int:
 
 def reload_app(client: Client, entry: RegistryEntry, options: Options) -> None:
     """Reload one app and print the outcome. Raises PreforkError."""
-    result = client.ask(
-        entry, "reload", options.timeout, progress_printer(entry), no_wait=options.no_wait
-    )
-    if "accepted" in result:
-        print(f"{entry.name}: reloading")
-    else:
-        print(f"{entry.name}: reloaded to gen {result['generation']} in {result['took']:.2f}s")
-
-
-def print_plan(name: str, plan: Mapping[str, Any]) -> None:
-    """Print what a reload of the app would do.
-
-    ``plan``: the master's answer to the verb ``plan``.
-    """
-    print_changes(plan["changes"] or [])
-    if not plan["changes"]:
-        print("  no setting changes; the code is loaded anew")
-    restart_keys = [change["key"] for change in plan["changes"] if change["restart"]]
-    if restart_keys:
-        print(f"  changing {', '.join(restart_keys)} takes `prefork restart {name}`")
-    slots = ", ".join(map(str, plan["slots"]))
-    workers = pluralize(plan["workers"], "worker")
-    print(
-        f"{name}: {workers} now, {plan['then']} then; slots {slots} one after another, at most "
-        f"{plan['surge']} more at a time"
-    )
-
-
-def print_changes(changes: Sequence[Mapping[str, Any]]) -> None:
-    """Print changed settings, one a line: ``key: old -> new``."""
-    for change in changes:
-        print(f"  {change['key']}: {change['old']} -> {change['new']}")
-
-
-def scale_app(client: Client, options: Options) -> int:
-    """Change the number of workers of one app and print it. Return the exit code."""
-
-    def action(entry: RegistryEntry) -> int:
-        result = client.ask(
-            entry,
-            "scale",
-            options.timeout,
-            progress_printer(entry),
-            workers=options.workers,
-            no_wait=options.no_wait,
-        )
-        if "accepted" in result:
-            print(f"{entry.name}: scaling")
-            return 0
-        superseded = f", as {result['instead']} asked meanwhile" if "instead" in result else ""
-        slots = ", ".join(map(str, result.get("done", ())))
-        done_note = f"; the work of slot {slots} is done (stop-exit-codes)" if slots else ""
-        print(f"{entry.name}: {pluralize(result['workers'], 'worker')}{superseded}{done_note}")
-        return 0
-
-    return for_each_app(client, [options.target], action)
+    ask_and_print(client, VERBS["reload"], entry, options)
 
 
 def signal_workers(client: Client, options: Options) -> int:
     """Send a signal to all workers of an app, or to one slot. Return the exit code."""
-    number = signal_number(options.signal)  # a wrong name sends no signal to any app
-    name = signal_name(number)
-
-    def action(entry: RegistryEntry) -> int:
-        sent = client.ask(entry, "signal", options.timeout, signal=str(number), slot=options.slot)
-        pids = ", ".join(map(str, sent["pids"]))
-        print(f"{entry.name}: {name} sent to {pids or 'no process: the app has no workers now'}")
-        return 0
-
-    return for_each_app(client, [options.target], action)
-
-
-def simple_verb(verb: str, done_note: str) -> Callable[[Client, Options], int]:
-    """Return a function that carries out a verb without a goal to wait for.
-
-    ``verb``: its name in the control protocol; ``done``: the text printed when the master has done
-    it.
-    """
-
-    def run(client: Client, options: Options) -> int:
-        def action(entry: RegistryEntry) -> int:
-            client.ask(entry, verb, options.timeout)
-            print(f"{entry.name}: {done_note}")
-            return 0
-
-        return for_each_app(client, options.targets, action)
-
-    return run
+    signal_number(options.signal)  # a wrong name sends no signal to any app
+    return ask_each(client, VERBS["signal"], options)

@@ -1,8 +1,7 @@
-"""Verbs that change nothing: list, show, why, ping, events, env, report; and entries to others."""
+"""Verbs that change nothing: list, show, events, report; and the entries to logs and monit."""
 
 import argparse
 import os
-import time
 from functools import partial
 from typing import Any
 
@@ -50,38 +49,9 @@ def show(client: Client, options: Options) -> int:
     return 0
 
 
-def why(client: Client, options: Options) -> int:
-    """Print the last deaths of workers, with their causes. Return the exit code."""
-
-    def action(entry: RegistryEntry) -> int:
-        answer = client.ask(entry, "why", 5.0)
-        if options.json:
-            print_json(answer["deaths"])
-        else:
-            # Few verbs need it.
-            from prefork.cli.view.death_report import print_deaths  # noqa: PLC0415
-
-            print_deaths(answer["deaths"], str(answer.get("failure", "")))
-        return 0
-
-    return for_each_app(client, options.targets, action)
-
-
-def ping(client: Client, options: Options) -> int:
-    """Print how long the master of each named app takes to answer. Return the exit code."""
-
-    def action(entry: RegistryEntry) -> int:
-        start = time.monotonic()
-        client.ask(entry, "ping", options.timeout or 5.0)
-        print(f"{entry.name}: answers in {(time.monotonic() - start) * 1000:.1f} ms")
-        return 0
-
-    return for_each_app(client, options.targets or ["all"], action)
-
-
 def events(client: Client, options: Options) -> int:
     """Print the events of one app as lines of JSON, until its master ends. Return the exit code."""
-    for entry in client.find(options.target)[:1]:
+    for entry in client.find(*options.targets)[:1]:
         for event in client.events(entry):
             print_json({"text": event.text, **event.details}, indent=None)
     return 0
@@ -104,17 +74,6 @@ def logs(client: Client, options: Options) -> int:
             # The folder of another user's app cannot be read; its master names the log files.
             entry.state = client.describe(entry)
     return print_logs(apps, options)
-
-
-def env(client: Client, options: Options) -> int:
-    """Print the variables of an app's workers; values are masked without ``--reveal``."""
-    from prefork.config.settings_diff import MASKED  # noqa: PLC0415 - all options come with it
-
-    for entry in client.find(options.target):
-        variables = client.ask(entry, "env", 5.0)["env"]
-        for name in sorted(variables):
-            print(f"{name}={variables[name] if options.reveal else MASKED}")
-    return 0
 
 
 def report(client: Client, options: Options) -> int:

@@ -17,42 +17,20 @@ from prefork.cli.registry.log_sources import (
     open_sources,
     sort_by_time,
 )
+from prefork.cli.verbs.verb_parser import build_parser
 from prefork.config import value_types
 from prefork.errors import MachineError, UsageError
 from prefork.observe.log_records import format_record
 from prefork.unix.home import RegistryEntry
+from prefork.wire.verb_table import DEFAULT_LOG_LINES, VERBS
 
 POLL_INTERVAL = 0.2
 """Seconds between two reads of files that did not grow: poll(2) does not wait for regular files."""
 
-DEFAULT_LINES = 15
-"""Records that are shown of each app without ``--lines``."""
-
-
-def add_log_options(verb: argparse.ArgumentParser) -> None:
-    """Add the options of the verb to its parser."""
-    add = verb.add_argument
-    add(
-        "-n",
-        "--lines",
-        type=int,
-        metavar="N",
-        help=f"the last N records of each app ({DEFAULT_LINES})",
-    )
-    add("-f", "--follow", action="store_true", help="print new records until Ctrl-C")
-    add("--out", action="store_true", help="only the workers' stdout")
-    add("--err", action="store_true", help="only the workers' stderr")
-    add("--slot", type=int, metavar="N", help="only from this worker slot")
-    add("--grep", metavar="PATTERN", help="only records that match a regular expression")
-    add("--since", metavar="TIME", help="only the records of this last time, as in 10m")
-    add("--json", action="store_true", help="JSON objects, for programs")
-
 
 def follow_apps(apps: Sequence[RegistryEntry]) -> int:
     """``prefork logs -f`` for these apps: the last records, then the new ones until Ctrl-C."""
-    parser = argparse.ArgumentParser()
-    add_log_options(parser)
-    return print_logs(apps, parser.parse_args(["-f"]))
+    return print_logs(apps, build_parser(VERBS["logs"]).parse_args(["-f"]))
 
 
 def print_logs(apps: Sequence[RegistryEntry], options: argparse.Namespace) -> int:
@@ -72,7 +50,7 @@ def print_logs(apps: Sequence[RegistryEntry], options: argparse.Namespace) -> in
         raise UsageError(f"{apps[0].name} logs to no file; give it one with --log-dir")
     count = options.lines
     if count is None and not options.since:
-        count = DEFAULT_LINES
+        count = DEFAULT_LOG_LINES
     printer = _RecordPrinter(options.json, len(apps) > 1)
     try:
         last: list[AppRecord] = []

@@ -10,23 +10,24 @@ Design
 from prefork.cli.registry.client import Client
 from prefork.cli.verbs import start_file
 from prefork.cli.verbs.launch import StartFailedError, WaitOptions, start_again, start_new
+from prefork.cli.verbs.verb_parser import build_parser
 from prefork.cli.view.progress import for_each_app
 from prefork.errors import UsageError
 from prefork.unix.home import RegistryEntry
+from prefork.wire.verb_table import VERBS
 
-FLAGS_WITHOUT_VALUE = ("--attach", "--no-wait", "--dry-run", "--prune")
+VERB = VERBS["start"]
 
-START_USAGE = """\
-usage: prefork start [OPTIONS] MODULE:CALLABLE      an app; OPTIONS are those of serving
-       prefork start NAME ...                       apps of the list again
-       prefork start FILE.toml [--only A,B] [--env NAME] [--dry-run] [--prune]
---attach: follow the logs until Ctrl-C, then the app keeps running
---no-wait: do not wait for the outcome
-See prefork --help for the options of serving.
-"""
+SWITCHES = {flag for each in VERB.arguments if each.is_switch for flag in each.flags}
+"""The flags of ``start`` that take no value."""
+
+COMMON_SWITCHES = {
+    flag for each in VERB.arguments if each.is_switch and not each.group for flag in each.flags
+}
+"""Those of them that all forms of ``start`` have. The others are for files."""
 
 
-def start(arguments: list[str]) -> int:
+def start(client: Client, arguments: list[str]) -> int:
     """Start an app, the apps of a file, or apps of the list. Return the exit code.
 
     ``start FILE.toml`` starts or reloads the apps of a file until they are as the file says;
@@ -34,18 +35,17 @@ def start(arguments: list[str]) -> int:
     app of the list again. Raises PreforkError.
     """
     if arguments in (["-h"], ["--help"]):
-        print(START_USAGE, end="")
+        print(build_parser(VERB).format_help(), end="")
         return 0
     if not arguments:
         raise UsageError("start needs a target, a name or a file; see prefork start --help")
     try:
-        return _start(arguments)
+        return _start(client, arguments)
     except StartFailedError as error:
         return error.exit_code  # the master has printed its error already
 
 
-def _start(arguments: list[str]) -> int:
-    client = Client()
+def _start(client: Client, arguments: list[str]) -> int:
     own, program = arguments, []
     if "--" in arguments:  # the words after it are the command of a program
         at = arguments.index("--")
@@ -55,7 +55,7 @@ def _start(arguments: list[str]) -> int:
     if any(start_file.names_apps_file(word) for word in _positional_words(own)):
         code, apps = start_file.start_file(client, arguments)
     else:
-        own = [word for word in own if word not in ("--attach", "--no-wait")]
+        own = [word for word in own if word not in COMMON_SWITCHES]
         if not program and _are_app_names(client, own):
             apps = client.find(*own)
             code = for_each_app(
@@ -79,8 +79,7 @@ def _positional_words(words: list[str]) -> list[str]:
     return [
         word
         for before, word in zip(["", *words], words, strict=False)
-        if not word.startswith("-")
-        and (not before.startswith("-") or before in FLAGS_WITHOUT_VALUE)
+        if not word.startswith("-") and (not before.startswith("-") or before in SWITCHES)
     ]
 
 

@@ -27,10 +27,12 @@ from typing import Any
 from prefork.cli.output.standard_output import print_error
 from prefork.cli.registry.client import MAX_PARALLEL, Client
 from prefork.cli.serve.settings_loader import SettingsLoader, absolute_path, read_toml_file
-from prefork.cli.verbs.change import delete_app, print_changes
+from prefork.cli.verbs.ask_masters import ask_app
+from prefork.cli.verbs.change import delete_app
 from prefork.cli.verbs.launch import WaitOptions, launch
 from prefork.cli.verbs.parallel_tasks import Task, run_tasks
-from prefork.cli.view.progress import progress_printer
+from prefork.cli.verbs.verb_parser import add_arguments
+from prefork.cli.view.answers import print_changes
 from prefork.config import Config
 from prefork.config.apps_file import (
     check_stage,
@@ -44,6 +46,7 @@ from prefork.config.target import require_target, resolve_name
 from prefork.errors import PreforkError, UsageError
 from prefork.unix.cores import usable_cores
 from prefork.unix.home import RegistryEntry, check_app_name, claim_folder, make_app_name
+from prefork.wire.verb_table import VERBS
 
 Options = argparse.Namespace
 
@@ -237,13 +240,7 @@ def _carry_out(client: Client, step: PlanStep, folder: str, options: Options) ->
         fresh = not (claimed.path / "state").exists()
         launch(client, claimed, folder, step.app.arguments, wait_options, fresh)
     elif step.action == "reload" and step.entry is not None:
-        result = client.ask(
-            step.entry,
-            "reload",
-            options.timeout,
-            progress_printer(step.entry),
-            no_wait=options.no_wait,
-        )
+        result = ask_app(client, VERBS["reload"], step.entry, options).values
         outcome = f"reloaded to gen {result['generation']}" if "took" in result else "reloading"
         print(f"{step.name}: {outcome} ({', '.join(each['key'] for each in step.changes)})")
     elif step.action == "delete" and step.entry is not None:
@@ -276,24 +273,10 @@ def check(_client: Client, options: Options) -> int:
     return code
 
 
-def _build_parser() -> argparse.ArgumentParser:
-    made = Parser(prog="prefork start", description="Start or reload the apps of a file.")
-    made.add_argument("file", metavar="FILE.toml")
-    made.set_defaults(quick=False, force=False)
-    add_file_options(made)
-    made.add_argument("--dry-run", action="store_true", help="print what would be done")
-    made.add_argument(
-        "--prune", action="store_true", help="stop and delete apps that left the file"
-    )
-    made.add_argument("--attach", action="store_true", help="follow the logs until Ctrl-C")
-    made.add_argument("--no-wait", action="store_true", help="do not wait for the outcome")
-    made.add_argument("--timeout", type=float, metavar="SECONDS", help="for each app")
-    return made
-
-
-def add_file_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose apps and variables of a file."""
-    parser.add_argument(
-        "--only", default="", metavar="NAMES", help="only these apps of the file, as in a,b"
-    )
-    parser.add_argument("--env", metavar="NAME", help="use the variables of the tables env_NAME")
+def _build_parser() -> Parser:
+    """Return the parser of ``start`` with a file: the file, and the flags of the verb."""
+    parser = Parser(prog="prefork start", description="Start or reload the apps of a file.")
+    parser.add_argument("file", metavar="FILE.toml")
+    parser.set_defaults(quick=False, force=False)
+    add_arguments(parser, (each for each in VERBS["start"].arguments if each.flags))
+    return parser

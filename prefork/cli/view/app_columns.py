@@ -1,10 +1,16 @@
 """The columns of ``list``, ``show`` and ``monit``: those of an app and those of a worker.
 
 The cells are made from the descriptions of ``Client.apps``, with the usage that
-cli/registry/process_usage.py adds.
+cli/registry/process_usage.py adds. The columns of the values that workers measure follow from the
+declarations of these values (wire/fields.py).
+
+Design
+------
+- **A value of the table of apps stands before CPU and memory in both tables,** and a value of the
+  table of workers alone behind them, so that columns of the same name are found at the same place.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.text import Text
@@ -19,6 +25,7 @@ from prefork.cli.view.units import (
     format_percent,
     format_rate,
 )
+from prefork.wire.fields import VALUES, TableColumn
 
 STATE_STYLES = {
     "running": "green",
@@ -38,6 +45,14 @@ STATE_STYLES = {
 }
 """Styles of rich, by state."""
 
+FORMATS: dict[str, Callable[[Any], str]] = {
+    "": format_count,
+    "s": format_duration,
+    "1/s": format_rate,
+    "bytes": format_bytes,
+}
+"""How values are formatted, by their unit."""
+
 
 def _state_cell(item: Item) -> Text:
     state = str(item.get("state", "?"))
@@ -52,13 +67,14 @@ def _value_cell(name: str, show: Callable[[Any], str] = str) -> Callable[[Item],
 def _figure_cell(name: str, show: Callable[[Any], str]) -> Callable[[Item], str]:
     """Return a function that formats a figure of a worker, or of all workers of an app.
 
-    The cell is a dash where there was no request: a program, for example, has no figures.
+    The cell is a dash where there was no request: a program, for example, has no figures. It is a
+    dash as well where a master of an older version does not know the figure.
     """
 
     def cell(item: Item) -> str:
         figures = item.get("figures", {}) if "slot" not in item else item
         requests = figures.get("requests") or figures.get("in_flight")
-        return show(figures[name]) if requests else "-"
+        return show(figures.get(name)) if requests else "-"
 
     return cell
 
@@ -72,15 +88,22 @@ def _restarts_cell(item: Item) -> Text:
     return Text(format_count(restarts), "yellow" if restarts else "")
 
 
+def _value_columns(priority_of: Callable[[TableColumn], int | None]) -> Iterator[Column]:
+    """Yield the columns of values that have a priority."""
+    for value in VALUES:
+        declared = value.column
+        priority = priority_of(declared) if declared is not None else None
+        if declared is not None and priority is not None:
+            make_cell = _figure_cell if declared.needs_requests else _value_cell
+            yield Column(declared.title, priority, make_cell(value.key, FORMATS[value.unit]))
+
+
 APP_COLUMNS = (
     Column("name", 1, _value_cell("name"), align_right=False),
     Column("namespace", 9, _value_cell("namespace"), align_right=False, optional=True),
     Column("state", 1, _state_cell, align_right=False),
     Column("workers", 2, _workers_cell),
-    Column("req/s", 3, _figure_cell("rate", format_rate)),
-    Column("in flight", 7, _figure_cell("in_flight", format_count)),
-    Column("p50", 8, _figure_cell("p50", format_duration)),
-    Column("p99", 4, _figure_cell("p99", format_duration)),
+    *_value_columns(lambda declared: declared.apps),
     Column("CPU %", 5, _value_cell("cpu", format_percent)),
     Column("memory", 6, _value_cell("memory", format_bytes)),
     Column("uptime", 10, lambda app: format_age(app.get("started") if is_running(app) else None)),
@@ -95,15 +118,10 @@ APP_COLUMNS = (
 WORKER_COLUMNS = (
     Column("slot", 1, _value_cell("slot")),
     Column("state", 1, _state_cell, align_right=False),
-    Column("req/s", 2, _figure_cell("rate", format_rate)),
-    Column("in flight", 6, _figure_cell("in_flight", format_count)),
-    Column("p50", 7, _figure_cell("p50", format_duration)),
-    Column("p99", 3, _figure_cell("p99", format_duration)),
+    *_value_columns(lambda declared: declared.workers if declared.apps else None),
     Column("CPU %", 4, _value_cell("cpu", format_percent)),
     Column("memory", 5, _value_cell("memory", format_bytes)),
-    Column("oldest", 8, _figure_cell("oldest", format_duration)),
-    Column("requests", 9, _figure_cell("requests", format_count)),
-    Column("open", 12, _value_cell("connections", format_count)),
+    *_value_columns(lambda declared: None if declared.apps else declared.workers),
     Column("uptime", 10, _value_cell("since", format_age)),
     Column("restarts", 13, _restarts_cell),
     Column("pid", 11, _value_cell("pid")),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from prefork.cli.registry.app_state import App, is_running
+from prefork.wire.fields import VALUES
 
 
 def _started_at(app: App) -> float | None:
@@ -27,9 +28,11 @@ SORT_KEYS: dict[str, tuple[Key, bool]] = {
     "gen": (lambda app: app.get("generation"), True),
     "restarts": (lambda app: app.get("restarts"), True),
     "uptime": (lambda app: -started if (started := _started_at(app)) else None, True),
-    "rate": (_figure_key("rate"), True),
-    "p50": (_figure_key("p50"), True),
-    "p99": (_figure_key("p99"), True),
+    **{
+        value.key: (_figure_key(value.key), True)
+        for value in VALUES
+        if value.column is not None and value.column.is_sort_key
+    },
     "cpu": (lambda app: app.get("cpu"), True),
     "memory": (lambda app: app.get("memory"), True),
 }

@@ -1,7 +1,7 @@
 """Format the scoreboard as metrics, in the text format of Prometheus, version 0.0.4.
 
 Names, types and help texts follow from the declarations of the scoreboard's fields
-(wire/scoreboard.py), so that a new field is a new metric.
+(wire/fields.py), so that a new field is a new metric.
 
 Design
 ------
@@ -19,7 +19,7 @@ from typing import Any
 
 from prefork.printable import printable_line
 from prefork.wire import histogram
-from prefork.wire.scoreboard import FIELDS, HEAD, STATES, WORKER_STATES, Field
+from prefork.wire.fields import FIELDS, HEAD, STATES, WORKER_STATES, Field
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -27,8 +27,6 @@ DURATION = "prefork_request_duration_seconds"
 
 _UNITS = {"s": "_seconds", "bytes": "_bytes", "1/s": "_per_second"}
 _CLASS = re.compile(r"(.+)_(\dxx)")
-_SUM = "took"
-"""The field that is exported as the sum of the histogram."""
 
 _OCTAVES = range(-11, 7)
 _EDGES = [
@@ -54,7 +52,7 @@ def format_metrics(
     """
     lines = [*_format_master(app, head), *_format_states(app, rows)]
     for field in FIELDS:
-        if field.kind and field.name != _SUM:
+        if field.kind:
             lines += _format_field(app, field, rows)
     lines += _format_header("prefork_memory_bytes", "gauge", "resident memory of the worker")
     for row in rows:
@@ -117,7 +115,7 @@ def _format_durations(app: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[s
             bound = _format_number(histogram.upper_bound(edge))
             yield _format_sample(f"{DURATION}_bucket", {**labels, "le": bound}, so_far[edge])
         yield _format_sample(f"{DURATION}_bucket", {**labels, "le": "+Inf"}, so_far[-1])
-        yield _format_sample(f"{DURATION}_sum", labels, row[_SUM])
+        yield _format_sample(f"{DURATION}_sum", labels, row["took"])
         yield _format_sample(f"{DURATION}_count", labels, so_far[-1])
 
 

@@ -10,8 +10,8 @@ from prefork.plural import pluralize
 from prefork.unix.memory_footprint import resident_size
 from prefork.unix.scoreboard import Rows
 from prefork.version import __version__
+from prefork.wire.fields import STATES, WORKER_STATES
 from prefork.wire.row_values import worker_values
-from prefork.wire.scoreboard import STATES, WORKER_STATES
 
 PSS_INTERVAL = 5.0
 """Seconds between two readings of PSS, which costs milliseconds for each worker."""

@@ -1,5 +1,7 @@
 """ASGI 3: apps that are called once per request, with a scope and two channels of events.
 
+asgi_detector.py    detect such an app
+asgi_service.py     start and stop such an app
 asgi_handler.py     start a task for each request and each WebSocket; time-outs
 asgi_call.py        the base class of one call of the app
 asgi_http.py        the call for an HTTP request

@@ -28,8 +28,8 @@ from prefork.errors import AppError
 from prefork.http.tick import TICK_PERIOD
 from prefork.unix.listeners import Listener
 from prefork.worker import app_api, fork_hooks
+from prefork.worker.callable_shape import is_async
 from prefork.worker.fork_hooks import ForkHooks
-from prefork.worker.interface import is_async
 from prefork.worker.main.app_listener import AppListener
 from prefork.worker.main.counted_listener import CountedListeners
 from prefork.worker.main.loop_heartbeat import LoopHeartbeat

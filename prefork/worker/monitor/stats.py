@@ -18,7 +18,7 @@ from prefork.http.tick import TICK_PERIOD
 from prefork.unix.scoreboard import Row
 from prefork.unix.tcp_info import time_in_queue
 from prefork.wire import histogram
-from prefork.wire.row_values import RATE_TIME_CONSTANT
+from prefork.wire.row_formulas import RATE_TIME_CONSTANT
 from prefork.wire.scoreboard import FIELD_INDEX, HISTOGRAM_INDEX
 
 LAG_MEMORY = 1.0

@@ -2,14 +2,12 @@
 
 import configparser
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from prefork.cli.verbs.verb_table import VERBS, verbs_help
 from prefork.config import Config, value_types
 from prefork.config.access_format import DIRECTIVES
 from prefork.config.render import option_table, sample_file
@@ -107,10 +105,3 @@ def test_systemd_accepts_the_shipped_units(tmp_path: Path, offers: bool) -> None
     )
     complaints = [line for line in done.stderr.splitlines() if "prefork." in line]
     assert (done.returncode, complaints) == (0, [])
-
-
-def test_every_verb_is_in_the_help_and_in_the_readme() -> None:
-    help_text, readme = verbs_help(), (ROOT / "README.md").read_text()
-    for verb in VERBS:
-        assert f"\n  {verb} " in help_text
-        assert re.search(rf"`{verb}[`/ ]", readme), f"README.md does not name {verb}"

@@ -18,7 +18,8 @@ from prefork.unix.scoreboard import (
     open_scoreboard,
 )
 from prefork.wire import histogram
-from prefork.wire.row_values import RATE_TIME_CONSTANT, STALE_AFTER, app_values, worker_values
+from prefork.wire.row_formulas import RATE_TIME_CONSTANT, STALE_AFTER
+from prefork.wire.row_values import app_values, worker_values
 from prefork.wire.scoreboard import (
     FIELD_INDEX,
     FIELDS,

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from prefork.errors import PreforkError, UsageError
 from prefork.wire import control
 from prefork.wire.control import LineDecoder, Progress, RefusedError, Request, Result
+from prefork.wire.verb_table import VERBS
 
 
 def test_a_request_is_decoded_as_encoded() -> None:
     line = control.encode_request("scale", workers="+2")
-    assert control.decode_request(line) == Request(control.VERBS["scale"], {"workers": "+2"})
+    assert control.decode_request(line) == Request(VERBS["scale"], {"workers": "+2"})
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def test_a_request_is_decoded_as_encoded() -> None:
         (b'{"verb": "ping", "arguments": []}', "a request is an object"),
         (b"{}", "no verb None"),
         (b'{"verb": ["ping"]}', "no verb"),
-        (b'{"verb": "dance"}', "no verb 'dance'; there are ping, "),
+        (b'{"verb": "dance"}', "no verb 'dance'; there are stop, "),
         (b'{"verb": "ping", "arguments": {"loud": true}}', "ping has no argument 'loud'"),
         (b'{"verb": "scale"}', "scale needs workers: a number, or"),
     ],

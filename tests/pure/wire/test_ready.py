@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 
 from prefork.printable import MAX_TEXT_LENGTH
+from prefork.wire.fields import FIELDS, Field
 from prefork.wire.ready import (
     MAX_LINE_SIZE,
     MAX_MESSAGES,
@@ -22,7 +23,6 @@ from prefork.wire.ready import (
 from prefork.wire.scoreboard import (
     FIELD_INDEX,
     FIELD_SIZE,
-    FIELDS,
     FIRST_ROW,
     HEAD_SIZE,
     LOADS_SIZE,
@@ -33,7 +33,6 @@ from prefork.wire.scoreboard import (
     ROWS,
     SIZE,
     WORKER_FIELDS,
-    Field,
     plausible_count,
     plausible_time,
     record_offset,

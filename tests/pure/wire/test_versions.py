@@ -9,6 +9,7 @@ from prefork.errors import UsageError
 from prefork.wire import control, log_writer_messages, ready, scoreboard, watcher_messages
 from prefork.wire.control import Progress, RefusedError, Result
 from prefork.wire.ready import InvalidMessage, MessageKind, ReadyDecoder, ReadyMessage
+from prefork.wire.verb_table import VERBS
 from prefork.wire.versions import FIRST, require_known_version, stamp, take_version
 from prefork.wire.watcher_messages import WatchStarted
 
@@ -51,7 +52,7 @@ FORMATS = [
         control.encode_request("ping"),
         control.VERSION,
         control.decode_request,
-        control.Request(control.VERBS["ping"], {}),
+        control.Request(VERBS["ping"], {}),
         id="request",
     ),
     pytest.param(
@@ -129,7 +130,7 @@ def test_a_refusal_tells_the_version_of_the_master() -> None:
 
 
 def test_a_verb_is_not_older_than_the_protocol() -> None:
-    assert all(FIRST <= verb.since <= control.VERSION for verb in control.VERBS.values())
+    assert all(FIRST <= verb.since <= control.VERSION for verb in VERBS.values())
 
 
 def test_the_scoreboard_begins_with_its_version() -> None:

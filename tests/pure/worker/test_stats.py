@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from prefork.unix.scoreboard import Row, Scoreboard
 from prefork.wire import histogram
-from prefork.wire.row_values import RATE_TIME_CONSTANT
+from prefork.wire.row_formulas import RATE_TIME_CONSTANT
 from prefork.worker.monitor.stats import MAX_COUNTED, WorkerStats
 from tests.fuzz.memory import MemoryServer
 

@@ -1,0 +1,202 @@
+"""Declare the fields of the scoreboard, and the values made of them, each once. PURE.
+
+What follows from the declaration of a field:
+
+row        its position, type and writer in shared memory    wire/scoreboard.py
+metric     name, type and help text                          observe/status/metrics.py
+key        in ``list --json``, with its explanation          wire/row_values.py
+column     in the tables of apps and of workers              cli/view/app_columns.py
+sort key   of ``list --sort``                                cli/view/sort_order.py
+
+The process that measures a field writes it, at ``FIELD_INDEX`` of its name.
+
+Design
+------
+- **A new field is appended.** The position in the row follows from the order of the declarations,
+  and a command reads the scoreboard of a master of another version.
+- **A value that has no field of its own** (a quantile, the age of a heartbeat) is declared as a
+  ``Value`` below the fields. A value of the same name as a field is declared with the field.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from prefork.wire.row_formulas import (
+    Formula,
+    largest_age,
+    largest_lag,
+    longest_silence,
+    mean_wait,
+    quantile_of_times,
+    total,
+    total_rate,
+    totals_by_class,
+)
+
+LAST = 1000
+"""The place of a column behind all columns that name a place."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """The column of a value in the tables of ``list``, ``show`` and ``monit``.
+
+    ``apps`` and ``workers``: its priority in the table of apps and in that of workers; the column
+    with the highest number is left out first. None: the table does not have it. ``place``: its
+    order from left to right. ``is_sort_key``: ``list --sort`` knows it. ``needs_requests``: a dash
+    stands there until the worker gets its first request.
+    """
+
+    title: str
+    apps: int | None = None
+    workers: int | None = None
+    place: int = LAST
+    is_sort_key: bool = False
+    needs_requests: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value of a worker, and of all workers of an app: a key of ``list --json``.
+
+    ``unit``: s, bytes, 1/s; empty: a count. ``text``: its explanation.
+    """
+
+    key: str
+    unit: str
+    text: str
+    formula: Formula
+    column: TableColumn | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field. ``code``: its type as in ``struct``; ``writer``: ``master`` or ``worker``;
+    ``unit`` and ``text``: its help; ``kind``: its type as a metric, ``counter`` or ``gauge``,
+    empty for a field that is no metric.
+
+    ``formula`` makes the value with the key ``name``; None: the field is no key. ``key_text``: the
+    explanation of that key, where it is another than ``text``. ``column``: where tables show it.
+    """
+
+    name: str
+    code: str
+    unit: str
+    writer: str
+    text: str
+    kind: str = ""
+    formula: Formula | None = None
+    key_text: str = ""
+    column: TableColumn | None = None
+
+
+HEAD = (
+    Field("magic", "Q", "", "master", "version of the layout"),
+    Field("pid", "Q", "", "master", "process id of the master"),
+    Field("began", "d", "s", "master", "when the master started (Unix time)", "gauge"),
+    Field("state", "Q", "", "master", "state of the master: see STATES"),
+    Field("rows", "Q", "", "master", "number of rows, from the first one on, that may be in use"),
+    Field("target", "Q", "", "master", "number of workers that the master wants to run", "gauge"),
+    Field("generation", "Q", "", "master", "generation that the workers should have", "gauge"),
+    Field("reloads", "Q", "", "master", "completed reloads", "counter"),
+    Field("failures", "Q", "", "master", "failed reloads", "counter"),
+    Field("restarts", "Q", "", "master", "workers replaced because they died", "counter"),
+    Field("workers_fd", "Q", "", "master", "the master's descriptor of the workers' part"),
+)
+
+# fmt: off
+FIELDS = (
+    Field("worker", "Q", "", "master", "serial number of the worker that owns the row; 0: free"),
+    Field("slot", "Q", "", "master", "number of the slot, from 0; a replacement has the same"),
+    Field("generation", "Q", "", "master", "generation of the worker; counts reloads from 1"),
+    Field("pid", "Q", "", "master", "process id of the worker"),
+    Field("state", "Q", "", "master", "state of the worker: see WORKER_STATES"),
+    Field("born", "d", "s", "master", "when it was forked (Unix time)"),
+    Field("ends", "Q", "", "master", "1: the service ends, no other worker takes over"),
+    Field("outdated", "Q", "", "master", "1: a reload or a recycling replaces the worker"),
+
+    Field("sequence", "Q", "", "worker", "odd while the fields below are being written"),
+    Field("deadline", "d", "s", "worker",
+          "monotonic time by which the next heartbeat must have come"),
+    Field("beat", "d", "s", "worker", "monotonic time of the last heartbeat"),
+    Field("requests", "Q", "", "worker", "requests answered since the worker started", "counter",
+          formula=total, column=TableColumn("requests", workers=9, place=6)),
+    Field("in_flight", "Q", "", "worker", "requests being answered", "gauge",
+          formula=total, column=TableColumn("in flight", apps=7, workers=6, place=2)),
+    Field("connections", "Q", "", "worker", "open connections", "gauge",
+          formula=total, column=TableColumn("open", workers=12, place=7, needs_requests=False)),
+    Field("oldest", "d", "s", "worker",
+          "start of the longest request in flight (monotonic); 0: none",
+          formula=largest_age, key_text="age of the oldest request in flight",
+          column=TableColumn("oldest", workers=8, place=5)),
+    Field("accepted", "Q", "", "worker", "connections accepted", "counter", formula=total),
+    Field("accept_wait", "d", "s", "worker",
+          "time in the listen queue, of the connections that were measured", "counter",
+          formula=mean_wait, key_text="mean time that connections waited in the listen queue"),
+    Field("accept_asked", "Q", "", "worker",
+          "connections whose time in the listen queue was measured", "counter"),
+    Field("answered_1xx", "Q", "", "worker",
+          "requests that switched to another protocol", "counter"),
+    Field("answered_2xx", "Q", "", "worker", "requests answered with success", "counter"),
+    Field("answered_3xx", "Q", "", "worker", "requests answered with a redirection", "counter"),
+    Field("answered_4xx", "Q", "", "worker", "requests answered with a client error", "counter"),
+    Field("answered_5xx", "Q", "", "worker", "requests answered with a server error", "counter"),
+    Field("unanswered", "Q", "", "worker",
+          "requests whose client disconnected before the response began", "counter",
+          formula=total),
+    Field("sent", "Q", "bytes", "worker", "bytes of response bodies", "counter", formula=total),
+    Field("busy", "d", "s", "worker",
+          "time in which the worker could not have begun another request", "counter",
+          formula=total),
+    Field("lag", "d", "s", "worker",
+          "lateness of the event loop, maximum of the last second", "gauge",
+          formula=largest_lag),
+    Field("took", "d", "s", "worker", "sum of the durations of all requests"),
+    Field("shares", "Q", "", "worker", "1: the worker takes connections that siblings hand off"),
+    Field("rate", "d", "1/s", "worker", "requests per second, recently", "gauge",
+          formula=total_rate, key_text="requests per second, of about the last 5 seconds",
+          column=TableColumn("req/s", apps=3, workers=2, place=1, is_sort_key=True)),
+    Field("working", "Q", "", "worker",
+          "pieces of work in progress that the app marked with prefork.busy()", "gauge"),
+    Field("due", "d", "s", "worker", "monotonic time for which the next heartbeat is planned"),
+)
+"""The fields of a row. The master's record has those whose writer is ``master``."""
+# fmt: on
+
+STATES = ("", "starting", "running", "reloading", "frozen", "stopping")
+WORKER_STATES = ("", "spawning", "booting", "ready", "draining", "hung", "killed")
+
+# fmt: off
+_VALUES_WITHOUT_FIELD = (
+    Value("p50", "s",
+          "time within which half of all requests were answered since the worker began; exact to "
+          "6 %; for an app: of all requests of its workers, not of the workers' quantiles",
+          quantile_of_times,
+          TableColumn("p50", apps=8, workers=7, place=3, is_sort_key=True)),
+    Value("p99", "s", "the same for 99 of 100 requests",
+          quantile_of_times,
+          TableColumn("p99", apps=4, workers=3, place=4, is_sort_key=True)),
+    Value("answered", "", 'answered requests by class: {"2xx": 12, ...}', totals_by_class),
+    Value("silent", "s",
+          "time since the last heartbeat, or since the next one is due: an idle worker beats "
+          "rarely",
+          longest_silence),
+)
+# fmt: on
+
+
+def values_of(fields: Iterable[Field]) -> Iterator[Value]:
+    """Yield the values that are declared with fields."""
+    for field in fields:
+        if field.formula is not None:
+            text = field.key_text or field.text
+            yield Value(field.name, field.unit, text, field.formula, field.column)
+
+
+def place_of(value: Value) -> int:
+    """Return the order of the value's column from left to right."""
+    return value.column.place if value.column is not None else LAST
+
+
+VALUES = tuple(sorted((*values_of(FIELDS), *_VALUES_WITHOUT_FIELD), key=place_of))
+"""All values, those with a column in the order of the columns."""
