@@ -14,6 +14,7 @@ The modules of this folder:
     __main__.py          python -m prefork
     demo.py              demo apps for each interface
     errors.py            all exceptions, and the exit code of each
+    json_records.py      dataclasses as JSON, and back
     plural.py            a number together with its noun
     printable.py         escape characters that act on the display
     version.py           the version

@@ -13,6 +13,7 @@ The master has one thread and one loop with one wait. It never runs code of the 
     generation.py           the settings of a start or reload, resolved on this machine
     master.py               the loop: signals, facts, orders, reload, end
     master_logs.py          the logs of the master and of its workers
+    master_record.py        the state of a master as one declared structure
     memory_limit.py         the memory limit (--max-memory)
     output_pipes.py         the pipes for the output of workers, and the log writer
     planned_restarts.py     restarts by the clock, by changed files, by memory

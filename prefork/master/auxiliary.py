@@ -29,6 +29,7 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from prefork.errors import MachineError
+from prefork.master.master_record import AuxiliaryRecord
 from prefork.unix.poller import Poller
 from prefork.unix.process import Child, fork, unblock_signals
 
@@ -236,6 +237,13 @@ class AuxiliaryProcess(Generic[C]):
     def knows_pid(self, pid: int) -> bool:
         """Whether ``pid`` is the present process."""
         return self._child is not None and self._child.pid == pid
+
+    def records(self) -> list[AuxiliaryRecord]:
+        """Return what the master holds of the present process; empty: none runs."""
+        if self._child is None or self.channel is None:
+            return []
+        roles = {"pidfd": self._child.pidfd, "channel": self.channel.fileno()}
+        return [AuxiliaryRecord(self._name, self._child.pid, self._pause, roles)]
 
     def close_copy(self) -> None:
         """Close the copies of pidfd and channel, in a child of the master."""

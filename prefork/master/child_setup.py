@@ -12,6 +12,7 @@ from functools import partial
 from prefork.master.children import Children
 from prefork.master.generation import Generations
 from prefork.master.master_logs import MasterLogs
+from prefork.master.master_record import Descriptors
 from prefork.master.output_pipes import OutputPipes
 from prefork.master.process_titles import ProcessTitles
 from prefork.observe.logger import Log
@@ -53,6 +54,11 @@ class ChildSetup:
         self._queue = SharedQueue()
         """The handoff queue of all workers of all generations; the master keeps it open."""
         self.copies: list[Callable[[], None]] = [children.close_copy]
+
+    def descriptors(self) -> Descriptors:
+        """Return the descriptors of the handoff queue, by role."""
+        sender, receiver = self._queue.descriptors()
+        return {"handoff_sender": sender, "handoff_receiver": receiver}
 
     def close_stranded_connections(self) -> None:
         """Close the connections in the handoff queue if no worker is left that would take them.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from prefork.errors import MachineError
+from prefork.master.master_record import ChildRecord, Descriptors
 from prefork.unix.pipes import (
     open_life_pipe,
     open_ready_pipe,
@@ -51,6 +52,16 @@ class WorkerProcess:
     def deadline(self) -> float:
         """Return the monotonic time by which its next heartbeat is due; 0: it wrote none yet."""
         return float(self.row.floats[DEADLINE])
+
+    def record(self) -> ChildRecord:
+        """Return what the master holds of this process."""
+        roles = {
+            "pidfd": self.child.pidfd,
+            "ready_pipe": self.ready_fd,
+            "stack_requests": self.stack_request_fd,
+        }
+        is_open = {role: fd for role, fd in roles.items() if fd >= 0}
+        return ChildRecord(self.worker, self.child.pid, self.row.number, is_open, self.status_text)
 
 
 class Children:
@@ -164,6 +175,18 @@ class Children:
         """
         if (process := self._processes.get(worker)) is not None:
             self._scoreboard.set_row_fields(process.row, ends=1)
+
+    def records(self) -> list[ChildRecord]:
+        """Return pid, row and descriptors of each process."""
+        return [each.record() for each in self]
+
+    def descriptors(self) -> Descriptors:
+        """Return the descriptors that all workers share, by role."""
+        return {
+            "life_reader": self.life.reader,
+            "life_writer": self.life.writer,
+            **self._scoreboard.descriptors(),
+        }
 
     def close_copy(self) -> None:
         """Close what belongs to the master and to other workers, in a child.

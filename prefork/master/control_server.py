@@ -14,6 +14,7 @@ from typing import Any
 from prefork.errors import PreforkError, UsageError
 from prefork.master.death_record import DeathRecord
 from prefork.master.master_logs import MasterLogs
+from prefork.master.master_record import ClientRecord, Descriptors
 from prefork.master.registration import Registration
 from prefork.master.verb_actions import Action, LogWriterGoal, MasterActions, Reply, VerbContext
 from prefork.pool import Pool, orders
@@ -44,6 +45,19 @@ class ControlSession:
     lines: wire.LineDecoder = field(default_factory=wire.LineDecoder)
     goal: Goal | None = None
     follows_events: bool = False
+
+    def record(self) -> ClientRecord:
+        """Return what the master holds of this client."""
+        connection = self.connection
+        goal = None if self.goal is None else self.goal.dump()
+        return ClientRecord(
+            connection.pid,
+            connection.uid,
+            self.may_change,
+            connection.fileno(),
+            self.follows_events,
+            goal,
+        )
 
 
 class ControlServer:
@@ -191,6 +205,14 @@ class ControlServer:
         return min(
             (each.deadline_at for each in goals if isinstance(each, LogWriterGoal)), default=None
         )
+
+    def records(self) -> list[ClientRecord]:
+        """Return what the master holds of its clients."""
+        return [session.record() for session in self._sessions]
+
+    def descriptors(self) -> Descriptors:
+        """Return the descriptor of the control socket, by role."""
+        return {"control": self._socket.fileno()}
 
     def close(self) -> None:
         """Send the last verdicts and close all sessions, at the end of the master."""

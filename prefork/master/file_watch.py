@@ -24,6 +24,7 @@ from prefork.config.addresses import UnixAddress
 from prefork.config.watch_filter import WatchFilter, own_prefixes
 from prefork.errors import UsageError
 from prefork.master.auxiliary import AuxiliaryProcess
+from prefork.master.master_record import AuxiliaryRecord
 from prefork.observe.watcher import FileWatcher
 from prefork.plural import pluralize
 from prefork.unix.pipes import open_ready_pipe, read_available, write_all
@@ -165,6 +166,10 @@ class WatcherProcess:
         if why != self._logged_failure:
             self._logged_failure = why
             self._logger.error("not watching files: %s; trying again", why)
+
+    def records(self) -> list[AuxiliaryRecord]:
+        """Return what the master holds of the watcher; empty: none runs."""
+        return self._process.records()
 
     def knows_pid(self, pid: int) -> bool:
         """Whether ``pid`` is the watcher."""

@@ -352,6 +352,10 @@ class Generations:
         ]
         return list(dict.fromkeys(known))
 
+    def items(self) -> Iterable[tuple[int, Generation]]:
+        """Return all generations with their numbers."""
+        return self._generations.items()
+
     def keep_only(self, needed: set[int]) -> None:
         """Drop all generations but ``needed``, and close the listeners that only they used."""
         if needed.issuperset(self._generations):

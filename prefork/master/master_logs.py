@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from prefork.config import Config
 from prefork.errors import MachineError, UsageError
 from prefork.master.generation import Generation, create_log_files, make_access_log
+from prefork.master.master_record import AuxiliaryRecord, OutputRecord
 from prefork.master.output_pipes import LogWriterProcess, OutputPipes
 from prefork.observe.log_rotation import RotationPolicy
 from prefork.observe.logger import Log
@@ -211,6 +212,14 @@ class MasterLogs:
         """Spawn a log writer if none runs and one is due."""
         if self._log_writer is not None:
             self._log_writer.ensure_running()
+
+    def records(self) -> list[AuxiliaryRecord]:
+        """Return what the master holds of the log writer; empty: none runs."""
+        return [] if self._log_writer is None else self._log_writer.records()
+
+    def outputs(self) -> list[OutputRecord]:
+        """Return the streams of all workers that go to the log writer."""
+        return [] if self._log_writer is None else self._log_writer.outputs()
 
     def knows_pid(self, pid: int) -> bool:
         """Whether ``pid`` is the log writer."""

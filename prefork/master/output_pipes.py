@@ -18,9 +18,10 @@ Design
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from prefork.master.auxiliary import AuxiliaryProcess
+from prefork.master.master_record import AuxiliaryRecord, OutputRecord
 from prefork.observe.log_directory import become_owner_of
 from prefork.observe.log_rotation import RotationPolicy
 from prefork.observe.log_writer import LogWriter
@@ -218,6 +219,17 @@ class LogWriterProcess:
         """Rotate by these settings from now on."""
         self._rotation = rotation
         self._send(encode_message("settings", **asdict(rotation)))
+
+    def records(self) -> list[AuxiliaryRecord]:
+        """Return what the master holds of the log writer; empty: none runs."""
+        extra = {"journal": self._journal.fileno(), "directory": self._directory.fd}
+        return [
+            replace(each, descriptors=each.descriptors | extra) for each in self._process.records()
+        ]
+
+    def outputs(self) -> list[OutputRecord]:
+        """Return the streams of all workers, with the read ends of their pipes."""
+        return [OutputRecord(stream, fd) for stream, fd in self._open_pipes.items()]
 
     def knows_pid(self, pid: int) -> bool:
         """Whether ``pid`` is the log writer."""

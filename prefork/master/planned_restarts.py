@@ -18,6 +18,7 @@ from typing import Any
 from prefork.master.children import Children
 from prefork.master.file_watch import WatcherProcess
 from prefork.master.generation import Generation
+from prefork.master.master_record import AuxiliaryRecord
 from prefork.master.memory_limit import MemoryLimit
 from prefork.master.restart_schedule import RestartSchedule
 from prefork.pool import MasterState, Pool, facts
@@ -93,6 +94,10 @@ class PlannedRestarts:
             return {}
         at, expression = planned
         return {"next_restart": {"at": at.timestamp(), "cron": expression}}
+
+    def records(self) -> list[AuxiliaryRecord]:
+        """Return what the master holds of the watcher; empty: none runs."""
+        return self._watcher.records()
 
     def knows_pid(self, pid: int) -> bool:
         """Whether ``pid`` is the watcher."""

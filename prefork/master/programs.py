@@ -43,6 +43,7 @@ from prefork.config import Config
 from prefork.errors import MachineError
 from prefork.master.children import Children
 from prefork.master.generation import Generation
+from prefork.master.master_record import Descriptors
 from prefork.master.process_titles import ProcessTitles
 from prefork.master.stderr_relay import StderrRelay
 from prefork.observe.logger import Log
@@ -189,6 +190,21 @@ class Programs:
             )
         )
         return program.pid
+
+    def descriptors(self) -> Descriptors:
+        """Return the descriptor of the guard, by role; empty: none runs."""
+        return {"guard": self._guard.fileno()} if self._guard else {}
+
+    def program_descriptors(self, worker: int) -> Descriptors:
+        """Return the descriptors of a program beside those of each worker; empty: it is none."""
+        program = self._programs.get(worker)
+        if program is None:
+            return {}
+        return {
+            "notify": program.notify.fileno(),
+            "stderr": program.stderr.fd,
+            "stderr_target": program.stderr.target_fd,
+        }
 
     def _start_guard(self) -> None:
         """Start the guard process. Raises MachineError."""

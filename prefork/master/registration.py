@@ -113,6 +113,10 @@ class Registration:
             self.update(pid=None, status=status, exit_code=code, done=bool(done), ended=time())
         self._folder.close(keep=self._managed)
 
+    def descriptors(self) -> dict[str, int]:
+        """Return the descriptors of folder and lock, by role."""
+        return self._folder.descriptors()
+
     def close_copy(self) -> None:
         """Close the copies of folder and lock, in a child."""
         self._folder.close_copy()

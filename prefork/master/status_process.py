@@ -36,6 +36,7 @@ from prefork.master.auxiliary import AuxiliaryProcess
 from prefork.master.control_server import ControlServer
 from prefork.master.generation import Generations
 from prefork.master.master_logs import MasterLogs
+from prefork.master.master_record import AuxiliaryRecord
 from prefork.observe.log_directory import list_log_files
 from prefork.observe.logger import Log
 from prefork.unix.control import ControlConnection
@@ -294,6 +295,18 @@ class StatusProcess:
             if self._process:
                 self._detach()
                 self.ensure_running()
+
+    def records(self) -> list[AuxiliaryRecord]:
+        """Return what the master holds of its status servers, with those that still answer."""
+        leaving = [
+            AuxiliaryRecord("leaving status server", child.pid, 0.0, {"pidfd": child.pidfd})
+            for child in self._leaving
+        ]
+        return self._process.records() + leaving
+
+    def listeners(self) -> list[Listener]:
+        """Return the sockets of the status server."""
+        return list(self._listeners)
 
     def knows_pid(self, pid: int) -> bool:
         """Whether ``pid`` is a status server."""

@@ -8,12 +8,13 @@ raises PreforkError when the request is refused.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Protocol
 
 from prefork.config import Config
 from prefork.errors import MachineError, UsageError
+from prefork.json_records import REFERENCE
 from prefork.master.death_record import DeathRecord
 from prefork.master.master_logs import MasterLogs
 from prefork.master.status_report import describe_plan
@@ -47,6 +48,9 @@ class MasterActions(Protocol):
 
     def read_settings(self) -> Config:
         """Read the settings that a reload would bring now. Raises PreforkError."""
+
+    def dump_state(self) -> Mapping[str, Any]:
+        """Return the whole state of this master, as a MasterRecord in JSON."""
 
     def describe(self) -> Mapping[str, Any]:
         """Return all that ``prefork show`` tells about this master."""
@@ -111,6 +115,11 @@ def plan(context: VerbContext, _fields: Fields) -> Reply:
     """Tell what a reload would change now."""
     master = context.master
     return Reply(describe_plan(context.pool, master.config, master.read_settings()))
+
+
+def state(context: VerbContext, _fields: Fields) -> Reply:
+    """Tell all that the master knows and holds."""
+    return Reply(context.master.dump_state())
 
 
 def env(context: VerbContext, _fields: Fields) -> Reply:
@@ -210,20 +219,21 @@ def flush(context: VerbContext, _fields: Fields) -> Goal:
     return LogWriterGoal(context.pool, context.logs, context.logs.order("flush"))
 
 
+@dataclass(eq=False)
 class LogWriterGoal(Goal):
     """The goal of ``reopen``, ``rotate`` and ``flush``: the log writer has carried out the order.
 
     ``number``: the number of the order; None: there is no log writer. ``deadline_at``: monotonic.
     """
 
-    def __init__(self, pool: Pool, logs: MasterLogs, number: int | None) -> None:
-        super().__init__(pool)
-        self._logs = logs
-        self._number = number
-        self.deadline_at = monotonic() + LOG_WRITER_TIMEOUT
+    name = "log_writer"
+
+    logs: MasterLogs = field(repr=False, metadata=REFERENCE)
+    number: int | None
+    deadline_at: float = field(default_factory=lambda: monotonic() + LOG_WRITER_TIMEOUT)
 
     def _check(self) -> Verdict | None:
-        if self._logs.has_done(self._number):
+        if self.logs.has_done(self.number):
             return Reached({})
         if monotonic() < self.deadline_at:
             return None

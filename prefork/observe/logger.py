@@ -145,6 +145,11 @@ class Log:
         if self.file is not None and reopen_file(self.path, self.file, self.logger):
             self._reopen()
 
+    def descriptors(self) -> dict[str, int]:
+        """Return the descriptors of the log, by role."""
+        own = {"log": self.fd}
+        return own if self.file is None else {**own, "log_file": self.file}
+
     def adopt(self, fd: int) -> None:
         """Replace the log file by the file that is open at ``fd``, and close ``fd``."""
         if self.file is not None:

@@ -79,6 +79,10 @@ class WriteJournal:
         _PENDING_FLAG.pack_into(self._shared, 0, 0)
         os.ftruncate(self._consumed_file, 0)
 
+    def fileno(self) -> int:
+        """Return the descriptor of the file that pipes are emptied into."""
+        return self._consumed_file
+
     def close_copy(self) -> None:
         """Close this process's copy, in a worker after its fork."""
         self._shared.close()

@@ -10,6 +10,7 @@ process, opens no file and reads no clock, so that a simulator can run thousands
     orders.py          orders to the master, and the events that the pool announces
     policy.py          the limits that the pool decides by, and the desired state
     pool.py            the states of the pool, and the step that reconciles actual with desired
+    pool_state.py      the state of the pool, as one declared structure that can be dumped
     recycle_wait.py    workers whose replacement waits for work of their app
     scaling.py         the autoscaler: the number of slots from one reading a second
     table.py           the table of all live workers, and questions about slots
@@ -17,6 +18,7 @@ process, opens no file and reads no clock, so that a simulator can run thousands
 """
 
 from prefork.pool.policy import Policy
-from prefork.pool.pool import MasterState, Pool
+from prefork.pool.pool import Pool
+from prefork.pool.pool_state import MasterState
 
 __all__ = ["MasterState", "Policy", "Pool"]

@@ -30,16 +30,17 @@ Design
   anew, so the number lasts at least that long.
 """
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from prefork.errors import MachineError, UsageError
+from prefork.json_records import REFERENCE, dump_record, load_record
 from prefork.plural import pluralize
 from prefork.pool import orders
 from prefork.pool.orders import Cause
-from prefork.pool.pool import MasterState, Pool
+from prefork.pool.pool import Pool
+from prefork.pool.pool_state import MasterState
 from prefork.pool.workers import STARTING_STATES, Worker, WorkerState
 
 MAX_FAILURES = 3
@@ -68,14 +69,21 @@ class Failed:
 Verdict = Reached | Failed
 
 
+@dataclass(eq=False)
 class Goal:
-    """Base class: the end of the master, repeated failures, and killed processes that linger."""
+    """Base class: the end of the master, repeated failures, and killed processes that linger.
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._outcome: Verdict | None = None
-        self._failures: Counter[int] = Counter()
-        self._last_failures: dict[int, orders.WorkerGone] = {}
+    ``name``: of the kind of goal, in dumps. ``failures``: of each slot since the command;
+    ``last_failures``: the last one of each.
+    """
+
+    name: ClassVar[str]
+
+    pool: Pool = field(repr=False, metadata=REFERENCE)
+    outcome: Verdict | None = field(default=None, kw_only=True)
+    """The verdict that an event led to."""
+    failures: dict[int, int] = field(default_factory=dict, kw_only=True)
+    last_failures: dict[int, orders.WorkerGone] = field(default_factory=dict, kw_only=True)
 
     def observe(self, event: orders.Event) -> None:
         """Take note of an event after the command."""
@@ -83,14 +91,18 @@ class Goal:
             case orders.Ending():
                 self._conclude(self._on_ending(event))
             case orders.WorkerGone(slot=slot) if event.retry_in is not None:
-                self._failures[slot] += 1
-                self._last_failures[slot] = event
+                self.failures[slot] = self.failures.get(slot, 0) + 1
+                self.last_failures[slot] = event
             case _:
                 self._on_event(event)
 
+    def dump(self) -> dict[str, Any]:
+        """Return the goal as JSON: its name as ``goal``, and its fields."""
+        return {"goal": self.name, **dump_record(self)}
+
     def verdict(self) -> Verdict | None:
         """Return how the goal ended; None while it is open."""
-        return self._outcome or self._check() or self._find_failure()
+        return self.outcome or self._check() or self._find_failure()
 
     def _on_event(self, event: orders.Event) -> None:
         """Take note of an event that only goals of this kind need."""
@@ -101,7 +113,7 @@ class Goal:
 
     def _conclude(self, outcome: Verdict | None) -> None:
         """Set the verdict. The first one stands: later events belong to later commands."""
-        self._outcome = self._outcome or outcome
+        self.outcome = self.outcome or outcome
 
     def _on_ending(self, ending: orders.Ending) -> Verdict | None:
         """Return the verdict if the master ends before the goal is reached."""
@@ -114,17 +126,17 @@ class Goal:
 
     def _find_failure(self) -> Failed | None:
         """Return why the goal cannot be reached; None: it still can."""
-        if self._pool.state is MasterState.RELOADING:
+        if self.pool.state is MasterState.RELOADING:
             return None  # a roll has a deadline of its own
         return self._find_failing_slot() or self._find_lingering()
 
     def _find_failing_slot(self) -> Failed | None:
         """Find a slot that failed so often that waiting for it is of no use."""
-        most = self._pool.plan.policy.max_restarts
+        most = self.pool.plan.policy.max_restarts
         limit = MAX_FAILURES if most is None else min(MAX_FAILURES, most + 1)
         for slot in self._unserved_slots():
-            if (times := self._failures[slot]) >= limit:
-                return self._failing_slot_verdict(slot, times, self._last_failures[slot])
+            if (times := self.failures.get(slot, 0)) >= limit:
+                return self._failing_slot_verdict(slot, times, self.last_failures[slot])
         return None
 
     def _failing_slot_verdict(self, slot: int, times: int, last: orders.WorkerGone) -> Failed:
@@ -135,19 +147,19 @@ class Goal:
 
     def _progress(self) -> str:
         """Return the number of workers that serve, as text."""
-        wanted = pluralize(self._pool.target, "worker serves", "workers serve")
-        return f"{self._pool.ready_count} of {wanted}"
+        wanted = pluralize(self.pool.target, "worker serves", "workers serve")
+        return f"{self.pool.ready_count} of {wanted}"
 
     def _find_lingering(self) -> Failed | None:
         """Find killed processes that the kernel does not end, if only they keep the goal open.
 
         Either they are what should be gone, or they take the places of new workers.
         """
-        lingering = [worker for worker in self._pool.workers if worker.is_lingering]
+        lingering = [worker for worker in self.pool.workers if worker.is_lingering]
         moving = [
-            w for w in self._pool.workers if w.state is not WorkerState.READY and not w.is_lingering
+            w for w in self.pool.workers if w.state is not WorkerState.READY and not w.is_lingering
         ]
-        room = self._pool.target + self._pool.plan.policy.surge - len(self._pool.workers)
+        room = self.pool.target + self.pool.plan.policy.surge - len(self.pool.workers)
         if not lingering or moving or (room > 0 and self._unserved_slots()):
             return None
         pids = ", ".join(str(worker.pid) for worker in lingering)
@@ -156,17 +168,17 @@ class Goal:
 
     def _unserved_slots(self) -> list[int]:
         """Return the slots that should be served and are not."""
-        workers = self._pool.workers
+        workers = self.pool.workers
         serving = {worker.slot for worker in workers.ready()}
-        slots = range(self._pool.target)
+        slots = range(self.pool.target)
         return [
             slot for slot in slots if slot not in serving and not workers.budget(slot).is_closed
         ]
 
     def _finished_slots(self) -> list[int]:
         """Return the slots whose workers ended for good (``--stop-exit-codes``)."""
-        budget = self._pool.workers.budget
-        return [slot for slot in range(self._pool.target) if budget(slot).is_closed]
+        budget = self.pool.workers.budget
+        return [slot for slot in range(self.pool.target) if budget(slot).is_closed]
 
 
 class StableGoal(Goal):
@@ -175,15 +187,17 @@ class StableGoal(Goal):
     Recycling does not count: where workers wear out quickly, one is always being replaced.
     """
 
+    name = "stable"
+
     def _check(self) -> Verdict | None:
-        if self._unserved_slots() or not all(map(self._is_stable, self._pool.workers)):
+        if self._unserved_slots() or not all(map(self._is_stable, self.pool.workers)):
             return None
-        return Reached({"workers": self._pool.ready_count, "done": self._finished_slots()})
+        return Reached({"workers": self.pool.ready_count, "done": self._finished_slots()})
 
     def _is_stable(self, worker: Worker) -> bool:
         """Whether the worker serves, or starts or leaves because of recycling only."""
         if worker.state in STARTING_STATES:
-            incumbents = (w for w in self._pool.workers.ready() if w.slot == worker.slot)
+            incumbents = (w for w in self.pool.workers.ready() if w.slot == worker.slot)
             return any(w.worn and w.generation == worker.generation for w in incumbents)
         return worker.state is WorkerState.READY or worker.cause is Cause.RECYCLE
 
@@ -194,48 +208,50 @@ class StableGoal(Goal):
         return super()._on_ending(ending)
 
 
+@dataclass(eq=False)
 class ScaleGoal(Goal):
     """The goal of ``scale``: ``requested`` slots serve, and the workers of higher slots have left.
 
     A later change of the number takes the place of this one.
     """
 
-    def __init__(self, pool: Pool, requested: int) -> None:
-        super().__init__(pool)
-        self._requested = requested
-        self._superseded_by = "another command"
-        self._rolled_back: orders.RollFailed | None = None
+    name = "scale"
+
+    requested: int
+    superseded_by: str = "another command"
+    rolled_back: orders.RollFailed | None = None
 
     def _on_event(self, event: orders.Event) -> None:
         match event:
             case orders.Scaled(why=why):
-                self._superseded_by = f"the autoscaler ({why})" if why else "a later command"
+                self.superseded_by = f"the autoscaler ({why})" if why else "a later command"
             case orders.RollStarted():
-                self._superseded_by = "a reload"
+                self.superseded_by = "a reload"
             case orders.RollFailed():
-                self._rolled_back = event
+                self.rolled_back = event
             case orders.Parked():
                 self._conclude(_drained("so many workers served"))
 
     def _check(self) -> Verdict | None:
-        target = self._pool.target
-        if target != self._requested:
+        target = self.pool.target
+        if target != self.requested:
             return self._superseded(target)
-        beyond = any(worker.slot >= target for worker in self._pool.workers)
+        beyond = any(worker.slot >= target for worker in self.pool.workers)
         if beyond or self._unserved_slots():
             return None
         done = self._finished_slots()
-        return Reached({"workers": target, "asked": self._requested, "done": done})
+        return Reached({"workers": target, "asked": self.requested, "done": done})
 
     def _superseded(self, target: int) -> Verdict:
         """Return the verdict when the pool has another number of slots by now."""
-        if (failed := self._rolled_back) is not None:
+        if (failed := self.rolled_back) is not None:
             back = f"a reload failed, and with it the number of workers went back to {target}"
             return Failed(f"{back}: {failed.reason}", failed.fault)
-        values = {"workers": target, "asked": self._requested, "instead": self._superseded_by}
+        values = {"workers": target, "asked": self.requested, "instead": self.superseded_by}
         return Reached(values)
 
 
+@dataclass(eq=False)
 class ReloadGoal(Goal):
     """The goal of ``reload``: every slot serves generation ``requested`` or a later one.
 
@@ -243,25 +259,25 @@ class ReloadGoal(Goal):
     this one, also when it fails.
     """
 
-    def __init__(self, pool: Pool, requested: int) -> None:
-        super().__init__(pool)
-        self._requested = requested
-        self._newest = 0
-        """The generation that the pool rolls to; 0: the requested roll has not begun."""
+    name = "reload"
+
+    requested: int
+    newest: int = 0
+    """The generation that the pool rolls to; 0: the requested roll has not begun."""
 
     def _on_event(self, event: orders.Event) -> None:
         match event:
-            case orders.RollStarted(generation) if generation >= self._requested:
-                self._newest = generation
-            case orders.RollDone(generation, took) if generation >= self._requested:
-                values = {"generation": generation, "asked": self._requested, "took": took}
+            case orders.RollStarted(generation) if generation >= self.requested:
+                self.newest = generation
+            case orders.RollDone(generation, took) if generation >= self.requested:
+                values = {"generation": generation, "asked": self.requested, "took": took}
                 self._conclude(Reached(values))
-            case orders.RollFailed(kept, reason, fault) if kept < self._requested <= self._newest:
+            case orders.RollFailed(kept, reason, fault) if kept < self.requested <= self.newest:
                 # A failure that keeps the requested generation belongs to a later reload, which
                 # was refused; the roll to the requested one goes on.
                 self._conclude(Failed(self._failure_text(kept, reason), fault))
-            case orders.Parked() if self._newest:
-                self._conclude(_drained(f"gen {self._newest} served"))
+            case orders.Parked() if self.newest:
+                self._conclude(_drained(f"gen {self.newest} served"))
 
     def _unserved_slots(self) -> list[int]:
         """Return the slots without a worker of the plan's generation.
@@ -269,35 +285,51 @@ class ReloadGoal(Goal):
         A later reload that failed may have left workers of its own generation. They serve, but they
         do not fulfil this goal.
         """
-        if not self._newest:
+        if not self.newest:
             return []  # failures before the roll are those of another generation
-        workers, generation = self._pool.workers, self._pool.plan.generation
-        return [n for n in range(self._pool.target) if not workers.is_served(n, generation)]
+        workers, generation = self.pool.workers, self.pool.plan.generation
+        return [n for n in range(self.pool.target) if not workers.is_served(n, generation)]
 
     def _progress(self) -> str:
-        target, generation = self._pool.target, self._pool.plan.generation
-        serving = sum(w.generation == generation for w in self._pool.workers.ready())
+        target, generation = self.pool.target, self.pool.plan.generation
+        serving = sum(w.generation == generation for w in self.pool.workers.ready())
         return (
             f"{serving} of {pluralize(target, 'worker serves', 'workers serve')} gen {generation}"
         )
 
     def _failure_text(self, kept: int, reason: str) -> str:
-        later = f" (it was overtaken by one to gen {self._newest})"
-        also = later if self._newest > self._requested else ""
+        later = f" (it was overtaken by one to gen {self.newest})"
+        also = later if self.newest > self.requested else ""
         return f"reload failed{also}, gen {kept} serves on: {reason}"
 
 
 class StopGoal(Goal):
     """The goal of ``stop``: the pool stops, and every worker is gone."""
 
+    name = "stop"
+
     def _check(self) -> Verdict | None:
-        return Reached({}) if self._pool.is_stopping and not self._pool.workers else None
+        return Reached({}) if self.pool.is_stopping and not self.pool.workers else None
 
     def _on_ending(self, _ending: orders.Ending) -> Verdict | None:
         return None
 
     def _find_failure(self) -> Failed | None:
-        return self._find_lingering() if self._pool.is_stopping else None
+        return self._find_lingering() if self.pool.is_stopping else None
+
+
+GOALS: dict[str, type[Goal]] = {
+    kind.name: kind for kind in (StableGoal, ScaleGoal, ReloadGoal, StopGoal)
+}
+"""The goals of the pool by name."""
+
+
+def load_goal(dumped: Mapping[str, Any], pool: Pool) -> Goal:
+    """Return the goal that goes on from a dump. Raises ValueError if ``dumped`` is none."""
+    content = dict(dumped)
+    if (name := content.pop("goal", None)) not in GOALS:
+        raise ValueError(f"there is no goal {name!r}")
+    return load_record(GOALS[name], content, pool=pool)
 
 
 def refusal_reason(pool: Pool, workers: int | None = None) -> str:

@@ -47,16 +47,17 @@ Design
 """
 
 from collections.abc import Iterator
-from enum import StrEnum
+from dataclasses import fields
 from random import Random
+from typing import Any
 
 from prefork.errors import AppError, MachineError
+from prefork.json_records import dump_record, load_record
 from prefork.pool import facts, orders
 from prefork.pool.budget import Budget
 from prefork.pool.orders import Cause, Order
 from prefork.pool.policy import ManualTarget, Plan, Policy
-from prefork.pool.recycle_wait import RecycleWait
-from prefork.pool.table import WorkerTable
+from prefork.pool.pool_state import MasterState, PoolState
 from prefork.pool.workers import LINGERS_AFTER, STARTING_STATES, Worker, WorkerState
 from prefork.printable import cut_middle
 
@@ -67,22 +68,10 @@ GRACE_AFTER_SLEEP = 1.0
 """Seconds that workers have for a heartbeat after such a sleep."""
 
 
-class MasterState(StrEnum):
-    """The states of the table above. The values are shown to users and published."""
+class Pool(PoolState):
+    """All decisions about the state that ``PoolState`` declares."""
 
-    STARTING = "starting"
-    RUNNING = "running"
-    RELOADING = "reloading"
-    FROZEN = "frozen"
-    STOPPING = "stopping"
-
-
-class Pool:
-    """The worker table, the desired state, and all decisions about them.
-
-    ``state``: the state of the master. ``plan``: the desired state. ``workers``: the live workers.
-    ``failure``: why the last reload failed; empty after one succeeded.
-    """
+    __slots__ = ("_orders", "_rng")
 
     def __init__(self, policy: Policy, rng: Random, kept: ManualTarget | None = None) -> None:
         """Begin with the plan of a new master.
@@ -90,24 +79,23 @@ class Pool:
         ``kept``: the number of workers that the operator set while the previous master ran.
         ``rng``: for the jitter of delays and lifetimes.
         """
-        self.state = MasterState.STARTING
-        self.plan = Plan.initial(policy, kept)
-        self.workers = WorkerTable()
-        self.failure = ""
-        self._fallback: Plan | None = None
-        """The plan that a failed roll returns to; None while no roll goes on."""
-        self._is_drained = self._is_quick = False
-        self._last_rolled = self.plan.generation
-        """The generation of the last RollDone, or the first one. While the plan has another one,
-        its RollDone is still to be announced: also in the state starting, and after a later roll
-        failed."""
-        self._roll_started_at = 0.0
-        self._roll_deadline_at: float | None = None
-        self._exit = orders.Exit(None)
-        self._wake_at: float | None = None
-        self._recycle_wait = RecycleWait()
+        plan = Plan.initial(policy, kept)
+        super().__init__(plan=plan, last_rolled=plan.generation)
         self._rng = rng
         self._orders: list[Order] = []
+
+    @classmethod
+    def load(cls, dumped: object, rng: Random) -> "Pool":
+        """Return the pool that goes on from a dump. Raises ValueError if ``dumped`` is none."""
+        state = load_record(PoolState, dumped)
+        pool = cls(state.plan.policy, rng)
+        for each in fields(PoolState):
+            setattr(pool, each.name, getattr(state, each.name))
+        return pool
+
+    def dump(self) -> dict[str, Any]:
+        """Return the whole state as JSON, between two facts."""
+        return dict(dump_record(self))
 
     # The interface of the master.
 
@@ -121,7 +109,7 @@ class Pool:
             self._check_deadlines(now)
         self._reconcile(now)
         taken, self._orders = self._orders, []
-        self._wake_at = self.next_deadline()
+        self.wake_at = self.next_deadline()
         return taken
 
     def _take_in(self, fact: facts.Fact, now: float) -> None:  # noqa: C901, PLR0912 - a case each
@@ -171,22 +159,17 @@ class Pool:
     @property
     def target(self) -> int:
         """The number of slots that are to be served now: 0 while draining or stopping."""
-        return 0 if self._is_drained or self.is_stopping else self.plan.target
+        return 0 if self.is_drained or self.is_stopping else self.plan.target
 
     @property
     def is_stopping(self) -> bool:
         """Whether the master is stopping."""
         return self.state is MasterState.STOPPING
 
-    @property
-    def is_quick_stop(self) -> bool:
-        """Whether the master stops without waiting for requests in flight."""
-        return self._is_quick
-
     def needed_generations(self) -> set[int]:
         """Return the generations that are desired, fallen back to, or still have a worker."""
         alive = {w.generation for w in self.workers}
-        kept = {self._fallback.generation} if self._fallback else set()
+        kept = {self.fallback.generation} if self.fallback else set()
         return alive | kept | {self.plan.generation}
 
     # Facts about one worker. A fact about an unknown worker, or one that does not fit the state of
@@ -326,18 +309,18 @@ class Pool:
         if self.is_stopping:
             return
         if self.state in (MasterState.RUNNING, MasterState.FROZEN):
-            self._fallback = self.plan
+            self.fallback = self.plan
             self.state = MasterState.RELOADING
-        if self.plan.generation == self._last_rolled:
-            self._roll_started_at = now
+        if self.plan.generation == self.last_rolled:
+            self.roll_started_at = now
         # A number from TTIN, TTOU, scale or the autoscaler survives a reload, unless the settings
         # changed the number of workers themselves.
         is_changed = policy.workers != self.plan.policy.workers
         target = policy.clamp(policy.workers if is_changed else self.plan.target)
         self.plan = Plan(generation, target, policy, self.plan.is_manual and not is_changed)
-        self._is_drained = False
+        self.is_drained = False
         if self.state is MasterState.RELOADING:
-            self._roll_deadline_at = now + policy.roll_timeout(target)
+            self.roll_deadline_at = now + policy.roll_timeout(target)
         self.workers.reset_budgets()
         self._announce(orders.RollStarted(generation))
 
@@ -364,36 +347,36 @@ class Pool:
     def _on_scale(self, by: int, why: str) -> None:
         if self.is_stopping:
             return
-        before, self._is_drained = self.target, False
+        before, self.is_drained = self.target, False
         self.plan = self.plan.scaled(by, is_manual=not why)
-        if self._fallback is not None:
-            self._fallback = self._fallback.scaled(by, is_manual=not why)
+        if self.fallback is not None:
+            self.fallback = self.fallback.scaled(by, is_manual=not why)
         self._announce(orders.Scaled(self.plan.target, before, why))
 
     def _on_drain(self) -> None:
         if not self.is_stopping:
-            self._is_drained = True
+            self.is_drained = True
             self._announce(orders.Parked())
 
     def _on_stop(self, quick: bool, now: float) -> None:
         self._begin_stop()
-        if quick and not self._is_quick:
-            self._is_quick = True
+        if quick and not self.is_quick_stop:
+            self.is_quick_stop = True
             for worker in self.workers:
                 self._stop(worker, Cause.STOP, now)
 
     def _begin_stop(self, failure: str | None = None, code: int = 0, done: str = "") -> None:
         """Enter the state stopping. The master exits with ``code`` when every worker is reaped."""
         if not self.is_stopping:
-            self.state, self._exit = MasterState.STOPPING, orders.Exit(failure, code)
+            self.state, self.exit_order = MasterState.STOPPING, orders.Exit(failure, code)
             self._announce(orders.Ending(failure or "", code, done))
 
     def _freeze(self, reason: str, code: int = AppError.exit_code) -> None:
         """Give up the roll: the generation that it started from is desired again."""
-        kept = self._fallback
+        kept = self.fallback
         assert kept is not None, "a roll always has something to fall back to"
-        self.state, self.plan, self._fallback = MasterState.FROZEN, kept, None
-        self._roll_deadline_at = None
+        self.state, self.plan, self.fallback = MasterState.FROZEN, kept, None
+        self.roll_deadline_at = None
         self.failure = reason
         self._announce(orders.RollFailed(kept.generation, reason, code))
 
@@ -401,13 +384,13 @@ class Pool:
 
     def _compensate_for_sleep(self, now: float) -> None:
         """Move all deadlines by the time that the master itself was stopped or suspended."""
-        if self._wake_at is None or (late := now - self._wake_at) <= OVERSLEPT_AFTER:
+        if self.wake_at is None or (late := now - self.wake_at) <= OVERSLEPT_AFTER:
             return
         for worker in self.workers:
             if worker.deadline is not None:
                 worker.deadline = max(worker.deadline + late, now + GRACE_AFTER_SLEEP)
-        if self._roll_deadline_at is not None:
-            self._roll_deadline_at += late
+        if self.roll_deadline_at is not None:
+            self.roll_deadline_at += late
         self._announce(orders.Overslept(late))
 
     def _deadlines(self) -> Iterator[float]:
@@ -418,10 +401,10 @@ class Pool:
                 yield worker.deadline
             if recycling and worker.retire_at is not None and not worker.worn:
                 yield worker.retire_at
-        if self._roll_deadline_at is not None:
-            yield self._roll_deadline_at
-        if self._recycle_wait.next_look_at is not None:
-            yield self._recycle_wait.next_look_at
+        if self.roll_deadline_at is not None:
+            yield self.roll_deadline_at
+        if self.recycle_wait.next_look_at is not None:
+            yield self.recycle_wait.next_look_at
         if self.workers.counted_processes(self.target) < self.target + self.plan.policy.surge:
             for slot in self._slots_to_fill():
                 yield self.workers.next_spawn_at(slot, self.plan.generation)
@@ -433,8 +416,8 @@ class Pool:
                 self._on_deadline(worker, now)
             elif worker.retire_at is not None and worker.retire_at <= now:
                 worker.mark_worn(f"{now - (worker.ready_at or now):.0f}s > --max-lifetime")
-        if self._roll_deadline_at is not None and self._roll_deadline_at <= now:
-            self._roll_deadline_at = None
+        if self.roll_deadline_at is not None and self.roll_deadline_at <= now:
+            self.roll_deadline_at = None
             if self.state is MasterState.RELOADING:
                 self._freeze("the reload did not end in time")
 
@@ -464,7 +447,7 @@ class Pool:
 
     def _reconcile(self, now: float) -> None:
         """Stop and spawn workers so that the actual state comes nearer to the desired one."""
-        self._recycle_wait.cancel()
+        self.recycle_wait.cancel()
         if self.is_stopping:
             self._stop_all(now)
             return
@@ -476,13 +459,13 @@ class Pool:
             if self.workers.next_spawn_at(slot, self.plan.generation) <= now:
                 self._spawn(slot, now)
         self._stop_when_all_done()
-        self._orders += self._recycle_wait.check(self.workers, now)
+        self._orders += self.recycle_wait.check(self.workers, now)
 
     def _stop_all(self, now: float) -> None:
         for worker in self.workers.serving_or_starting():
             self._stop(worker, Cause.STOP, now)
         if not self.workers:
-            self._orders.append(self._exit)
+            self._orders.append(self.exit_order)
 
     def _stop_unwanted(self, now: float) -> None:
         """Stop workers beyond the target, heirs of an old generation, relieved incumbents."""
@@ -506,14 +489,14 @@ class Pool:
         Every slot serves the new generation, and no older worker accepts connections.
         """
         generation = self.plan.generation
-        is_open = generation != self._last_rolled and self.state is not MasterState.STARTING
+        is_open = generation != self.last_rolled and self.state is not MasterState.STARTING
         if not is_open or self.workers.is_older_accepting(generation):
             return
         if all(self.workers.is_served(slot, generation) for slot in range(self.target)):
             if self.state is not MasterState.FROZEN:  # else a later reload failed or was refused
                 self.state, self.failure = MasterState.RUNNING, ""
-            self._last_rolled, self._fallback, self._roll_deadline_at = generation, None, None
-            self._announce(orders.RollDone(generation, now - self._roll_started_at))
+            self.last_rolled, self.fallback, self.roll_deadline_at = generation, None, None
+            self._announce(orders.RollDone(generation, now - self.roll_started_at))
 
     def _stop_when_all_done(self) -> None:
         """Stop if every slot ended with one of ``--stop-exit-codes``."""
@@ -524,7 +507,7 @@ class Pool:
             and all(self.workers.budget(slot).is_closed for slot in slots)
         ):
             self._begin_stop(done="every worker ended with an exit code of stop-exit-codes")
-            self._orders.append(self._exit)
+            self._orders.append(self.exit_order)
 
     # Orders.
 
@@ -538,17 +521,17 @@ class Pool:
         if worker.state is WorkerState.KILLED:
             return
         boots = worker.state in STARTING_STATES
-        if worker.state is WorkerState.HUNG or (self._is_quick and boots):
+        if worker.state is WorkerState.HUNG or (self.is_quick_stop and boots):
             self._kill(worker, now)
             return
         policy = self.plan.policy
-        if self._is_quick:
+        if self.is_quick_stop:
             timeout = min(policy.quick_timeout, policy.kill_timeout)
         else:
             timeout = policy.kill_timeout
             self._announce_leaving(worker, cause)
         worker.enter(WorkerState.DRAINING, now + timeout)
-        self._orders.append(orders.Stop(worker.id, self._is_quick))
+        self._orders.append(orders.Stop(worker.id, self.is_quick_stop))
 
     def _kill(self, worker: Worker, now: float) -> None:
         worker.enter(WorkerState.KILLED, now + LINGERS_AFTER)

@@ -11,6 +11,7 @@ Design
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from prefork.pool import orders
 from prefork.pool.table import WorkerTable
@@ -19,14 +20,14 @@ BUSY_CHECK_INTERVAL = 1.0
 """Seconds between two looks at a worn worker that is busy."""
 
 
+@dataclass(slots=True)
 class RecycleWait:
     """Tracks the worn workers that are busy.
 
     ``next_look_at``: monotonic time of the next look; None while no replacement waits.
     """
 
-    def __init__(self) -> None:
-        self.next_look_at: float | None = None
+    next_look_at: float | None = None
 
     def check(self, workers: WorkerTable, now: float) -> Iterator[orders.Announce]:
         """Schedule the next look, and announce once for each worker that its replacement waits."""

@@ -17,35 +17,39 @@ Design
 """
 
 from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field
 from random import Random
 
 from prefork.pool.budget import Budget
 from prefork.pool.workers import STARTING_STATES, Worker, WorkerState
 
 
+@dataclass(slots=True)
 class WorkerTable:
     """The live workers by serial number, and the budgets of all slots."""
 
-    def __init__(self) -> None:
-        self._workers: dict[int, Worker] = {}
-        self._budgets: dict[int, Budget] = {}
-        self._wear_budgets: dict[int, Budget] = {}
-        self._serial = 0
+    live: dict[int, Worker] = field(default_factory=dict)
+    budgets: dict[int, Budget] = field(default_factory=dict)
+    """By slot: failures of its workers."""
+    wear_budgets: dict[int, Budget] = field(default_factory=dict)
+    """By slot: workers that wore out young."""
+    serial: int = 0
+    """The serial number of the last worker."""
 
     def __iter__(self) -> Iterator[Worker]:
         """Iterate over a copy, because workers may enter and leave during the iteration."""
-        return iter(list(self._workers.values()))
+        return iter(list(self.live.values()))
 
     def __len__(self) -> int:
-        return len(self._workers)
+        return len(self.live)
 
     def counted_processes(self, target: int) -> int:
         """Return the number of live processes that count against ``target`` + surge.
 
         Workers that only wait for their threads do not count, up to one for each slot (see Design).
         """
-        waiting = sum(w.waits_for_threads for w in self._workers.values())
-        return len(self._workers) - min(waiting, target)
+        waiting = sum(w.waits_for_threads for w in self.live.values())
+        return len(self.live) - min(waiting, target)
 
     def update_heartbeats(self, deadlines: Mapping[int, float], busy: Set[int]) -> None:
         """Store what the serving workers wrote into their rows of the scoreboard.
@@ -59,28 +63,28 @@ class WorkerTable:
 
     def add(self, slot: int, generation: int, now: float) -> Worker:
         """Add a worker with the next serial number, and return it."""
-        self._serial += 1
-        worker = Worker(self._serial, slot, generation, spawned_at=now)
-        self._workers[worker.id] = worker
+        self.serial += 1
+        worker = Worker(self.serial, slot, generation, spawned_at=now)
+        self.live[worker.id] = worker
         return worker
 
     def remove(self, worker: Worker) -> None:
         """Remove a worker that was reaped or could not be forked."""
-        del self._workers[worker.id]
+        del self.live[worker.id]
 
     def get(self, worker_id: int, *states: WorkerState) -> Worker | None:
         """Return the worker, or None if it is unknown or in none of the given ``states``."""
-        worker = self._workers.get(worker_id)
+        worker = self.live.get(worker_id)
         return worker if worker is not None and (not states or worker.state in states) else None
 
     def ready(self) -> list[Worker]:
         """Return the workers that serve."""
-        return [w for w in self._workers.values() if w.state is WorkerState.READY]
+        return [w for w in self.live.values() if w.state is WorkerState.READY]
 
     def serving_or_starting(self) -> list[Worker]:
         """Return the workers that serve or are about to."""
         states = {WorkerState.READY, *STARTING_STATES}
-        return [w for w in self._workers.values() if w.state in states]
+        return [w for w in self.live.values() if w.state in states]
 
     def is_relieved(self, incumbent: Worker, generation: int) -> bool:
         """Whether a ready worker can be stopped because its slot no longer needs it.
@@ -106,7 +110,7 @@ class WorkerTable:
         At most one worn slot is among them, and none while the heir of another worn worker boots
         or if ``replace_worn`` is false.
         """
-        heirs = {w.slot for w in self._workers.values() if w.state in STARTING_STATES}
+        heirs = {w.slot for w in self.live.values() if w.state in STARTING_STATES}
         incumbents = {w.slot: w for w in self.ready()}
         empty: list[int] = []
         outdated: list[int] = []
@@ -140,7 +144,7 @@ class WorkerTable:
 
         New workers do not help there: the limit is too low.
         """
-        budget = self._wear_budgets.setdefault(worn.slot, Budget())
+        budget = self.wear_budgets.setdefault(worn.slot, Budget())
         budget.charge(now, worn.uptime(now), 0.0, rng)
         worn.heir_not_before = budget.due_at
 
@@ -149,7 +153,7 @@ class WorkerTable:
         ending = (WorkerState.HUNG, WorkerState.KILLED)
         return any(
             w.generation < generation and not w.accepts_no_more and w.state not in ending
-            for w in self._workers.values()
+            for w in self.live.values()
         )
 
     def is_served(self, slot: int, generation: int) -> bool:
@@ -160,9 +164,9 @@ class WorkerTable:
 
     def budget(self, slot: int) -> Budget:
         """Return the restart budget of the slot, which outlives its workers."""
-        return self._budgets.setdefault(slot, Budget())
+        return self.budgets.setdefault(slot, Budget())
 
     def reset_budgets(self) -> None:
         """Clear the budgets of all slots."""
-        for budget in (*self._budgets.values(), *self._wear_budgets.values()):
+        for budget in (*self.budgets.values(), *self.wear_budgets.values()):
             budget.clear()

@@ -143,6 +143,14 @@ class AppFolder:
             _remove_files(self._home, self._directory)
         self.close_copy()
 
+    def descriptors(self) -> dict[str, int]:
+        """Return the open descriptors by role."""
+        return {
+            "registry": self._home.fd,
+            "registry_folder": self._directory.fd,
+            "registry_lock": self._lock,
+        }
+
     def close_copy(self) -> None:
         """Close a child's copies of the descriptors, so that only the master holds the lock."""
         self._home.close()

@@ -33,6 +33,10 @@ class PidFile:
             self._folder.close()
             raise
 
+    def descriptors(self) -> dict[str, int]:
+        """Return the descriptors of the locked file and its folder, by role."""
+        return {"pid_file": self._fd, "pid_file_folder": self._folder.fd}
+
     def _cannot(self, error: OSError) -> str:
         advice = ""
         if isinstance(error, UntrustedFileError | NotRegularFileError):

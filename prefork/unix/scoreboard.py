@@ -44,6 +44,7 @@ from prefork.wire.scoreboard import (
     ROWS,
     SIZE,
     WORKER_FIELDS,
+    check_magic,
     plausible_count,
     plausible_time,
     record_offset,
@@ -250,6 +251,10 @@ class Scoreboard:
         """The path by which other processes of this user find it as long as the master lives."""
         return f"/proc/{os.getpid()}/fd/{self.fd}"
 
+    def descriptors(self) -> dict[str, int]:
+        """Return the descriptors of both files, by role."""
+        return {"scoreboard": self.fd, "scoreboard_workers": self._workers_fd}
+
     def set_head_fields(self, **fields: float) -> None:
         """Write fields of the head."""
         for name, value in fields.items():
@@ -305,8 +310,7 @@ def open_scoreboard(path: str) -> Rows:
     """
     head = _map_file(path, MASTER_SIZE)
     counts = head.cast("Q")
-    if counts[0] != MAGIC:
-        raise ValueError(f"{path} is not a scoreboard of this version of prefork")
+    check_magic(counts[0])
     workers_path = f"{os.path.dirname(path)}/{counts[HEAD_INDEX['workers_fd']]}"
     return Rows(head, _map_file(workers_path, SIZE))
 

@@ -31,8 +31,12 @@ from dataclasses import dataclass
 from prefork.http.peer import Addresses, HostPort
 from prefork.plural import pluralize
 
-_MESSAGE = struct.Struct("=H64sH64sH")
-"""Family of the socket, then host and port of client and server; an empty host stands for none."""
+VERSION = 2
+"""The version of the messages, the first byte of each (wire/versions.py)."""
+
+_MESSAGE = struct.Struct("=BxH64sH64sH")
+"""VERSION, and the family of the socket, then host and port of client and server; an empty host
+stands for none."""
 
 _INT = struct.Struct("=i")
 
@@ -76,7 +80,7 @@ class SharedQueue:
         closes it.
         """
         message = _MESSAGE.pack(
-            family, *_pack_host(addresses.client), *_pack_host(addresses.server)
+            VERSION, family, *_pack_host(addresses.client), *_pack_host(addresses.server)
         )
         try:
             # sendmsg, because socket.send_fds ignores flags.
@@ -183,10 +187,12 @@ def _descriptors(level: int, kind: int, data: bytes) -> "array.array[int]":
 def _parse_message(fd: int, message: bytes) -> SharedConnection:
     """Check a message and return its connection. Raises InvalidMessageError."""
     try:
-        family, client, port, server, server_port = _MESSAGE.unpack(message)
+        version, family, client, port, server, server_port = _MESSAGE.unpack(message)
         addresses = Addresses(_unpack_host(client, port), _unpack_host(server, server_port))
     except (struct.error, UnicodeDecodeError) as error:
         raise InvalidMessageError(str(error)) from None
+    if version != VERSION:
+        raise InvalidMessageError(f"version {version}, and this worker knows {VERSION}")
     if (family, socket.SOCK_STREAM) != _family_and_type(fd):
         raise InvalidMessageError("a descriptor that is no connection")
     return SharedConnection(fd, family, addresses)

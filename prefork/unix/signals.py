@@ -108,6 +108,10 @@ class SignalQueue:
         for signum in wanted:
             signal.signal(signum, self._handle)
 
+    def descriptors(self) -> dict[str, int]:
+        """Return both ends of the pipe that wakes the loop, by role."""
+        return {"signals": self.fd, "signals_writer": self._wake_fd}
+
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
         """Handle a signal: append it, then wake the loop."""
         self._pending.append(signum)

@@ -11,5 +11,6 @@ row_values.py           values for people and programs, computed from scoreboard
 scoreboard.py           the layout of the shared memory of master and workers
 verb.py                 the parts of the declaration of a verb
 verb_table.py           the declarations of all verbs
+versions.py             the version that each message carries
 watcher_messages.py     messages of the file watcher to the master
 """

@@ -3,10 +3,13 @@
 A connection carries one request and its answer: any number of progress lines, then one result or
 one error, then the end of the connection.
 
-    request    {"verb": "scale", "arguments": {"workers": "+2"}}
+    request    {"v": 2, "verb": "scale", "arguments": {"workers": "+2"}}
     progress   {"progress": "worker 3 (pid 71, gen 1) ready in 0.41s"}
     result     {"result": {"workers": 4}}
     error      {"error": "reload failed, gen 1 serves on: …", "code": 102}
+
+Each line has the key ``v`` (versions.py). A later version of either end is no error: verbs and
+keys that both know work.
 
 ``verb_table.py`` declares the verbs and the fields of their requests.
 
@@ -26,6 +29,10 @@ from prefork.plural import pluralize
 from prefork.printable import cut_middle
 from prefork.wire.verb import Verb
 from prefork.wire.verb_table import requests
+from prefork.wire.versions import stamp, take_version
+
+VERSION = 2
+"""The version of the protocol, the ``v`` of each line. A new verb is a new version."""
 
 MAX_LINE_SIZE = 1024 * 1024
 """Bytes that a line may have."""
@@ -43,11 +50,13 @@ class Request:
 
 
 class RefusedError(PreforkError):
-    """The master refused a request; ``exit_code`` is for the process of the client."""
+    """The master refused a request; ``exit_code`` is for the process of the client. ``version``:
+    the version of the protocol that the master has."""
 
-    def __init__(self, message: str, code: int) -> None:
+    def __init__(self, message: str, code: int, version: int = VERSION) -> None:
         super().__init__(message)
         self.exit_code = code
+        self.version = version
 
 
 def encode_request(verb: str, **arguments: Any) -> bytes:
@@ -137,15 +146,14 @@ def decode_answer(line: bytes) -> Progress | Result:
         message = json.loads(line)
         if "result" in message:
             return Result(dict(message["result"]))
+        version = take_version(message)
         if "progress" in message:
             return Progress(str(message.pop("progress")), message)
         text, code = str(message["error"]), int(message["code"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        text, code = (
-            f"the answer of the master is malformed: {line[:200]!r}",
-            PreforkError.exit_code,
-        )
-    raise RefusedError(text, code)
+        text = f"the answer of the master is malformed: {line[:200]!r}"
+        code, version = PreforkError.exit_code, VERSION
+    raise RefusedError(text, code, version)
 
 
 class LineDecoder:
@@ -182,4 +190,4 @@ def parse_target(requested: object, target: int) -> int:
 
 
 def _line(message: Mapping[str, Any]) -> bytes:
-    return json.dumps(message).encode() + b"\n"
+    return json.dumps(stamp(VERSION, message)).encode() + b"\n"

@@ -17,14 +17,19 @@ The status server uses the same form:
              {"say": "log"}                      once per log, with the log
              {"say": "that_is_all"}              after the last log
 
-Both ends are always of the same version, because the master forks the other process. The master
-reads the messages as if the other process were hostile, and accepts no descriptor from it.
+Each message has the key ``v`` (versions.py). The master reads the messages as if the other process
+were hostile, and accepts no descriptor from it.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from prefork.wire.versions import require_known_version, stamp
+
+VERSION = 2
+"""The version of the format, the ``v`` of each message (versions.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class WorkerStream:
 
 def encode_message(kind: str, /, **details: Any) -> bytes:
     """Encode a message: its kind and its details."""
-    return json.dumps({"say": kind, **details}).encode()
+    return json.dumps(stamp(VERSION, {"say": kind, **details})).encode()
 
 
 def decode_message(data: bytes) -> tuple[str, dict[str, Any]]:
@@ -51,6 +56,7 @@ def decode_message(data: bytes) -> tuple[str, dict[str, Any]]:
         raise ValueError("the message is nested too deeply") from None
     if not isinstance(details, dict) or not isinstance(kind := details.pop("say", None), str):
         raise ValueError('the message is not an object with a "say"')
+    require_known_version(details, VERSION)
     return kind, details
 
 

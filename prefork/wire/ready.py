@@ -1,6 +1,6 @@
 """The messages of a worker on its ready pipe: one JSON object a line. PURE.
 
-    ready    the worker accepts requests                     {"say": "ready"}
+    ready    the worker accepts requests                     {"v": 2, "say": "ready"}
     failed   it failed to start; ``text``: the reason with   {"say": "failed", "text": "…",
              the app's traceback, ``code``: an exit code      "code": 102}
              (errors.py)
@@ -26,6 +26,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from prefork.printable import MAX_TEXT_LENGTH, cut_middle
+from prefork.wire.versions import require_known_version, stamp
+
+VERSION = 2
+"""The version of the format, the ``v`` of each message (versions.py)."""
 
 MAX_LINE_SIZE = 256 * 1024
 """Bytes of a line: MAX_TEXT_LENGTH characters, each of which takes up to twelve bytes in JSON."""
@@ -69,7 +73,7 @@ def encode_message(kind: MessageKind, text: str = "", code: int = 0) -> bytes:
     """Encode one message. A long text loses its middle, because both ends of a traceback matter
     most."""
     content = {"say": kind, "text": cut_middle(text), "code": code}
-    return json.dumps(content).encode() + b"\n"
+    return json.dumps(stamp(VERSION, content)).encode() + b"\n"
 
 
 class ReadyDecoder:
@@ -111,6 +115,7 @@ def _decode(line: bytes) -> ReadyMessage | InvalidMessage:
     # A hostile child can send any JSON: other types, or nesting that exceeds Python's stack.
     try:
         message = json.loads(line)
+        require_known_version(message, VERSION)
         code = message.get("code", 0)
         if code not in range(256):
             raise ValueError(code)

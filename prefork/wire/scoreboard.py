@@ -32,8 +32,13 @@ from prefork.wire.fields import FIELDS, HEAD
 ROWS = 4096
 """Number of rows. A row takes no memory until it is written, so there are more than needed."""
 
-MAGIC = int.from_bytes(b"prefork2", "little")
-"""Identifies the layout; the last character is its version."""
+VERSION = 2
+"""The version of the layout, one digit (versions.py)."""
+
+_NAME = b"prefork"
+
+MAGIC = int.from_bytes(_NAME + str(VERSION).encode(), "little")
+"""The first field of the head: it identifies a scoreboard, and its last character is VERSION."""
 
 MASTER_FIELDS = tuple(field for field in FIELDS if field.writer == "master")
 """The fields of a record in the master's part."""
@@ -85,6 +90,19 @@ def plausible_count(count: int) -> int:
 def plausible_time(time: float) -> float:
     """Return a float from the workers' part; 0.0 for NaN, a negative or a huge value."""
     return time if 0.0 <= time <= MAX_TIME else 0.0
+
+
+def check_magic(magic: int) -> None:
+    """Raise ValueError, which says why, unless ``magic`` begins a scoreboard of this version."""
+    found = magic.to_bytes(FIELD_SIZE, "little")
+    if magic == MAGIC:
+        return
+    if found.startswith(_NAME):
+        version = found.removeprefix(_NAME).decode("latin-1")
+        raise ValueError(
+            f"a scoreboard of version {version!a}, and this prefork reads version {VERSION}"
+        )
+    raise ValueError("not a scoreboard")
 
 
 def row_offset(row: int) -> int:

@@ -23,6 +23,8 @@ from enum import Enum
 from importlib import import_module
 from typing import Any
 
+from prefork.wire.versions import FIRST
+
 
 class Role(Enum):
     """The clients that may ask a master for a verb."""
@@ -89,6 +91,7 @@ class Verb:
     takes_serving_options
                the options of serving may be given, so ``run`` gets the words and parses them
     role       the clients that may ask a master for it
+    since      the version of the control protocol from which on masters know it
     action     the function in the master (``master/verb_actions.py``); empty: the verb is no
                request to a master
     run        the function of the command; empty: it asks the master of each named app and prints
@@ -108,6 +111,7 @@ class Verb:
     usage: tuple[str, ...] = ()
     takes_serving_options: bool = False
     role: Role = Role.OWNER
+    since: int = FIRST
     action: str = ""
     run: str = ""
     printer: str = ""

@@ -66,6 +66,7 @@ WATCH = Argument(
     parse=seconds,
     bare=2.0,
 )
+STATE = Argument("state", "print all that the master knows and holds, as JSON", ("--state",))
 REVEAL = Argument("reveal", "print the values, too", ("--reveal",))
 USER = Argument("user", "for this user's own systemd", ("--user",))
 SHELL = Argument("shell", choices="prefork.cli.verbs.completion:SHELLS")
@@ -329,6 +330,7 @@ _DECLARED = (
     Verb(
         ("report",),
         "print versions, machine and apps for a bug report, without secrets",
+        arguments=(ANY_APPS, STATE),
         run="prefork.cli.verbs.inspect:report",
     ),
     Verb(
@@ -349,6 +351,12 @@ _DECLARED = (
         ("plan",),
         "tell what a reload would change now, and how many workers it would replace",
         action="prefork.master.verb_actions:plan",
+    ),
+    Verb(
+        ("state",),
+        "tell all that the master knows and holds, to look into a problem",
+        since=2,
+        action="prefork.master.verb_actions:state",
     ),
     Verb(
         ("hand_over",),

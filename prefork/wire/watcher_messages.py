@@ -1,6 +1,6 @@
 """The messages of the file watcher to the master: one JSON object a line. PURE.
 
-    {"watching": ["/srv/app"]}                       it watches these folders from now on
+    {"v": 2, "watching": ["/srv/app"]}               it watches these folders from now on
     {"count": 3, "changed": ["app.py", "views.py"]}  number of changed files, and the first of them
     {"trouble": "…"}                                 it cannot watch, and exits
 
@@ -16,6 +16,10 @@ from dataclasses import dataclass
 
 from prefork.plural import pluralize
 from prefork.printable import printable_line
+from prefork.wire.versions import require_known_version, stamp
+
+VERSION = 2
+"""The version of the format, the ``v`` of each message (versions.py)."""
 
 MAX_NAMES = 3
 
@@ -76,6 +80,8 @@ def decode_message(line: bytes) -> WatchStarted | FilesChanged | WatchFailed:
         message = json.loads(line)
     except RecursionError:
         raise ValueError("the line is nested too deeply") from None
+    if isinstance(message, dict):
+        require_known_version(message, VERSION)
     match message:
         case {"trouble": str(text)}:
             return WatchFailed(text)
@@ -91,4 +97,4 @@ def _is_list_of_names(found: list[object]) -> bool:
 
 
 def _line(message: dict[str, object]) -> bytes:
-    return json.dumps(message).encode() + b"\n"
+    return json.dumps(stamp(VERSION, message)).encode() + b"\n"

@@ -21,8 +21,10 @@ from typing import Any
 from prefork.errors import MachineError, UsageError
 from prefork.unix.control import connect, peer_pid
 from prefork.unix.home import RegistryEntry, list_entries, registry_path
+from prefork.version import __version__
 from prefork.wire import control as wire
 from prefork.wire.row_values import explain_values
+from prefork.wire.verb_table import VERBS
 
 EXIT_TIMEOUT = 10.0
 """Seconds until the process of a master has ended, after it closed the connection of a client.
@@ -67,6 +69,17 @@ class NotListeningError(MachineError):
     def __init__(self, entry: RegistryEntry, waited: float) -> None:
         since = f"for more than {waited:g} s"
         super().__init__(f"{entry.name} has been starting or ending {since}; its log may say why")
+
+
+class NotUnderstoodError(UsageError):
+    """The master is of an earlier version of prefork, which does not know the verb."""
+
+    def __init__(self, entry: RegistryEntry, verb: str) -> None:
+        version = entry.state.get("version", "of an earlier version")
+        super().__init__(
+            f"{entry.name}: its master is prefork {version} and does not know `{verb}`; "
+            f"`prefork restart {entry.name}` brings prefork {__version__} to it"
+        )
 
 
 class Client:
@@ -198,8 +211,9 @@ class Client:
         ``timeout``: seconds, None: no limit. ``on_progress`` is called with each step on the way;
         ``arguments`` are those of the verb. A master that is just starting is waited for.
 
-        Raises RefusedError when the master refuses or the goal is missed, NotRunningError when
-        there is no master, MachineError when it does not answer or the timeout has passed.
+        Raises RefusedError when the master refuses or the goal is missed, NotUnderstoodError when
+        it is too old for the verb, NotRunningError when there is no master, MachineError when it
+        does not answer or the timeout has passed.
         """
         with self.reach(entry, timeout) as connection:
             pid = peer_pid(connection)
@@ -265,7 +279,7 @@ class Client:
                 connection.sendall(wire.encode_request(verb, **arguments))
             while data := _receive_before(connection, deadline):
                 for line in lines.feed(data):
-                    yield wire.decode_answer(line)
+                    yield _decode_answer(entry, verb, line)
         except TimeoutError:
             why = f"{verb} did not end within {timeout:g} s; the master continues it"
             raise MachineError(f"{entry.name}: {why}") from None
@@ -278,6 +292,16 @@ class Client:
 if Client.__doc__:  # python -OO drops it
     # The keys of values and their explanations follow from their declarations (wire/fields.py).
     Client.__doc__ = Client.__doc__.replace("        {VALUES}", explain_values(" " * 8))
+
+
+def _decode_answer(entry: RegistryEntry, verb: str, line: bytes) -> wire.Progress | wire.Result:
+    """Decode one line of an answer. Raises RefusedError, NotUnderstoodError."""
+    try:
+        return wire.decode_answer(line)
+    except wire.RefusedError as error:
+        if verb in VERBS and error.version < VERBS[verb].since:
+            raise NotUnderstoodError(entry, verb) from None
+        raise
 
 
 def _receive_before(connection: socket.socket, deadline: float | None) -> bytes:

@@ -2,10 +2,14 @@
 
 import argparse
 import os
+from functools import partial
+from typing import Any
 
 from prefork.cli.output.output_streams import print_json
 from prefork.cli.registry.client import Client
+from prefork.cli.view.progress import for_each_app
 from prefork.unix.cores import usable_cores
+from prefork.unix.home import RegistryEntry
 from prefork.version import __version__
 
 Options = argparse.Namespace
@@ -72,8 +76,25 @@ def logs(client: Client, options: Options) -> int:
     return print_logs(apps, options)
 
 
-def report(client: Client, _options: Options) -> int:
-    """Print versions, machine and apps for a bug report, without secrets. Return the exit code."""
+def report(client: Client, options: Options) -> int:
+    """Print versions, machine and apps for a bug report, without secrets; or the state of masters.
+
+    Return the exit code.
+    """
+    if options.state:
+        return for_each_app(client, options.targets or ["all"], partial(_print_state, client))
+    named = {entry.name for entry in client.find(*options.targets or ["all"])}
+    _print_report([app for app in client.apps() if app["name"] in named])
+    return 0
+
+
+def _print_state(client: Client, entry: RegistryEntry) -> int:
+    print_json(client.ask(entry, "state", 5.0))
+    return 0
+
+
+def _print_report(apps: list[dict[str, Any]]) -> None:
+    """Print versions and machine, and a few lines about each app."""
     import platform  # noqa: PLC0415 - the other verbs need none of these
     from importlib.metadata import PackageNotFoundError  # noqa: PLC0415
     from importlib.metadata import version as version_of  # noqa: PLC0415
@@ -88,10 +109,9 @@ def report(client: Client, _options: Options) -> int:
             print(f"{package} is not installed")
     memory = psutil.virtual_memory().total // 2**20
     print(f"cores {os.cpu_count()}, usable {usable_cores()}, memory {memory} MB")
-    for app in client.apps():
+    for app in apps:
         settings = ", ".join(sorted(app.get("settings", {})))
         print(f"app {app['name']}: {app.get('state')}, {app.get('status', '')}")
         print(f"  version {app.get('version')}, settings changed: {settings or 'none'}")
         if app.get("failure"):
             print("  the last reload failed; see `prefork show`")
-    return 0

@@ -24,7 +24,7 @@ def assert_true(pool: Pool, goal: Goal, verdict: object, since: Sequence[orders.
     elif isinstance(goal, ReloadGoal):
         done = [h.generation for h in since if isinstance(h, orders.RollDone)]
         assert values["generation"] in done
-        assert values["generation"] >= values["asked"] == goal._requested
+        assert values["generation"] >= values["asked"] == goal.requested
     elif "instead" in values:
         assert values["workers"] == pool.target != values["asked"]
     else:
@@ -56,7 +56,7 @@ def assert_failed(pool: Pool, goal: Goal, reason: str, since: Sequence[orders.Ev
         failed = [h for h in since if isinstance(h, orders.RollFailed)]
         assert any(h.reason in reason for h in failed)
         if isinstance(goal, ReloadGoal):
-            assert any(h.kept < goal._requested for h in failed)
+            assert any(h.kept < goal.requested for h in failed)
     elif "goes on trying" in reason:
         gone = [h for h in since if isinstance(h, orders.WorkerGone)]
         times = Counter(h.slot for h in gone if h.retry_in is not None)

@@ -2,10 +2,13 @@
 
 The world is a set of processes that boot, beat, hang, drain and die when hypothesis decides so, and
 a clock that it moves. The pool is the real one, and the world does to it all that a kernel, an
-operator and an app may do. Clients wait for goals meanwhile. Each gets a true verdict, in bounded
-time also where the world goes wrong for ever.
+operator and an app may do. A successor of the pool, loaded from a dump at any point, gets the
+same facts and has to give the same orders. Clients wait for goals meanwhile. Each gets a true
+verdict, in bounded time also where the world goes wrong for ever.
 """
 
+import dataclasses
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -22,7 +25,16 @@ from hypothesis.stateful import (
 )
 
 from prefork.pool import MasterState, Policy, Pool, facts, orders
-from prefork.pool.goals import Goal, ReloadGoal, ScaleGoal, StableGoal, StopGoal, refusal_reason
+from prefork.pool.goals import (
+    Goal,
+    ReloadGoal,
+    ScaleGoal,
+    StableGoal,
+    StopGoal,
+    load_goal,
+    refusal_reason,
+)
+from prefork.pool.pool_state import PoolState
 from prefork.pool.workers import STARTING_STATES, WorkerState
 from tests.pure.pool.goals_truth import assert_true
 from tests.pure.pool.goals_world import FATES, LONGEST, MEANWHILE, STATES, VERBS
@@ -73,12 +85,34 @@ class World(RuleBasedStateMachine):
         self.events: list[orders.Event] = []
         self.waiting: list[tuple[Goal, int]] = []
         """Goals without a verdict, each with the number of events before it began."""
+        self.inherited: list[Goal] = []
+        """The same goals, dumped and loaded, of the successor."""
 
     @initialize(policy=POLICIES, seed=st.integers(0, 9), fate=st.sampled_from(DOOM))
     def begin(self, policy: Policy, seed: int, fate: str) -> None:
         self.fate = fate
-        self.pool = Pool(policy, Random(seed))
+        self.rng = Random(seed)
+        self.pool = Pool(policy, self.rng)
+        self.hand_over()
         self.tell(facts.Tick())
+
+    @rule()
+    def hand_over(self) -> None:
+        """Give the successor the state as it is now, as JSON."""
+        rng = Random()
+        rng.setstate(self.rng.getstate())
+        self.successor = Pool.load(json.loads(json.dumps(self.pool.dump())), rng)
+        dumps = [(json.loads(json.dumps(goal.dump())), since) for goal, since in self.waiting]
+        self.inherited = [load_goal(dump, self.successor) for dump, _ in dumps]
+        self.check_successor()
+
+    def check_successor(self) -> None:
+        """Assert that the successor of the pool knows the same, and its goals judge alike."""
+        for each in dataclasses.fields(PoolState):
+            assert getattr(self.successor, each.name) == getattr(self.pool, each.name), each.name
+        for (goal, _), inherited in zip(self.waiting, self.inherited, strict=True):
+            assert {**vars(inherited), "pool": None} == {**vars(goal), "pool": None}
+            assert inherited.verdict() == goal.verdict()
 
     # How the world carries out orders.
 
@@ -90,6 +124,7 @@ class World(RuleBasedStateMachine):
         fallen_to = self.stable_generation()
         follow_up: list[facts.Fact] = []
         ordered = self.pool.handle(fact, self.now)
+        assert self.successor.handle(fact, self.now) == ordered, "a dump changed the orders"
         for order in ordered:
             follow_up += self.carry_out(order)
         self.check_roll_is_gentle(fact, before, ordered)
@@ -122,7 +157,7 @@ class World(RuleBasedStateMachine):
                 self.alive(worker)
             case orders.Announce(event):
                 self.events.append(event)
-                for goal, _ in self.waiting:
+                for goal in [*(goal for goal, _ in self.waiting), *self.inherited]:
                     goal.observe(event)
             case orders.Exit():
                 assert not self.processes, "the master left while children lived"
@@ -131,20 +166,26 @@ class World(RuleBasedStateMachine):
 
     def judge_goals(self) -> None:
         """Check the verdicts of goals that have one, and end those goals."""
-        for goal, begun in list(self.waiting):
+        self.check_successor()
+        open_ = []
+        for (goal, begun), inherited in zip(self.waiting, self.inherited, strict=True):
             if (verdict := goal.verdict()) is not None:
                 assert_true(self.pool, goal, verdict, self.events[begun:])
-                self.waiting.remove((goal, begun))
+            else:
+                open_.append(((goal, begun), inherited))
+        self.waiting = [waiting for waiting, _ in open_]
+        self.inherited = [inherited for _, inherited in open_]
 
     def wait_for(self, goal: Goal) -> None:
         self.waiting.append((goal, len(self.events)))
+        self.inherited.append(load_goal(goal.dump(), self.successor))
 
     def alive(self, worker: int) -> Process:
         assert worker in self.processes, "signalled a worker that was reaped"
         return self.processes[worker]
 
     def stable_generation(self) -> int:
-        fallback = self.pool._fallback
+        fallback = self.pool.fallback
         return (fallback or self.pool.plan).generation
 
     def check_roll_is_gentle(self, fact, before, ordered) -> None:

@@ -27,6 +27,7 @@ from prefork.wire.scoreboard import (
     HISTOGRAM_INDEX,
     MASTER_SIZE,
     ROWS,
+    VERSION,
     row_offset,
 )
 from tests.pure.children import fork_child
@@ -119,9 +120,17 @@ def test_a_file_that_is_no_scoreboard_is_refused() -> None:
         open_scoreboard(f"/proc/self/fd/{fd}")
     os.close(fd)
     fd = shared_memory.create_sealed_file("other", MASTER_SIZE)
-    with pytest.raises(ValueError, match="not a scoreboard of this version"):
+    with pytest.raises(ValueError, match=r"^not a scoreboard$"):
         open_scoreboard(f"/proc/self/fd/{fd}")
     os.close(fd)
+
+
+def test_a_scoreboard_of_another_version_is_refused_by_its_number() -> None:
+    board = Scoreboard()
+    board.set_head_fields(magic=int.from_bytes(b"prefork1", "little"))
+    with pytest.raises(ValueError, match=f"a scoreboard of version '1', .* version {VERSION}$"):
+        open_scoreboard(board.path)
+    board.close_copy()
 
 
 def test_a_row_that_is_being_written_is_torn() -> None:

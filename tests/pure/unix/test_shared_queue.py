@@ -13,6 +13,7 @@ import pytest
 
 from prefork.http.peer import Addresses
 from prefork.unix.shared_queue import (
+    VERSION,
     InvalidMessageError,
     SharedConnection,
     SharedQueue,
@@ -119,7 +120,8 @@ def test_a_closed_queue_refuses_connections(pair: tuple[socket.socket, socket.so
     assert not queue.put(pair[0].fileno(), pair[0].family, NO_ADDRESSES)
 
 
-MESSAGE = struct.pack("=H64sH64sH", socket.AF_UNIX, b"", 0, b"", 0)
+LAYOUT = "=BxH64sH64sH"
+MESSAGE = struct.pack(LAYOUT, VERSION, socket.AF_UNIX, b"", 0, b"", 0)
 RIGHTS = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
 
 
@@ -156,8 +158,9 @@ def a_connection() -> list[int]:
         (MESSAGE, lambda: [socket.socket(socket.AF_UNIX).detach()]),
         (MESSAGE, lambda: [socket.socketpair(type=socket.SOCK_DGRAM)[0].detach()]),
         (b"\xff" * len(MESSAGE), a_connection),
-        (struct.pack("=H64sH64sH", socket.AF_UNIX, b"\xff", 0, b"", 0), a_connection),
-        (struct.pack("=H64sH64sH", socket.AF_INET, b"", 0, b"", 0), a_connection),
+        (struct.pack(LAYOUT, VERSION, socket.AF_UNIX, b"\xff", 0, b"", 0), a_connection),
+        (struct.pack(LAYOUT, VERSION, socket.AF_INET, b"", 0, b"", 0), a_connection),
+        (bytes([VERSION + 1]) + MESSAGE[1:], a_connection),
     ],
 )
 def test_an_invalid_message_is_dropped_with_its_descriptors(
