@@ -5,12 +5,17 @@ slow    minutes, or tools that are not on every machine: only ``scripts/test --a
 smoke   a part of the suite that ``scripts/test --pythons`` runs on each version of Python
 """
 
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from tests.live.harness import SERVERS
+
+# A shell ignores SIGINT in what it starts in the background, and a process hands that on to its
+# children: no test of Ctrl-C would end.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LOAD = {"test_bench", "test_fair_accept", "test_master_autoscale", "test_master_chaos"}
 SLOW = {"test_soak"}
