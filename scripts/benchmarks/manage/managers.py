@@ -63,9 +63,9 @@ class Manager:
         return content if isinstance(content, int) else content.get("pid")
 
 
-def _prefork_manager(name: str, target: str) -> Manager:
-    start = f"start -w {WORKERS} -b 127.0.0.1:{{port}} --name {NAME} {target}"
-    verbs: dict[Step, str] = {
+def _make_verbs(start: str) -> dict[Step, str]:
+    """Return the words of each step; but for the start they are the same for both managers."""
+    return {
         "first start": start,
         "start": start,
         "reload": f"reload {NAME}",
@@ -73,6 +73,11 @@ def _prefork_manager(name: str, target: str) -> Manager:
         "scale down": f"scale {NAME} {WORKERS}",
         "stop": f"stop {NAME}",
     }
+
+
+def _prefork_manager(name: str, target: str) -> Manager:
+    start = f"start -w {WORKERS} -b 127.0.0.1:{{port}} --name {NAME} {target}"
+    verbs = _make_verbs(start)
     delete = f"delete {NAME}"
     return Manager(
         name, PROJECT_BIN / "prefork", verbs, delete, delete, "PREFORK_HOME", f"{NAME}/state"
@@ -81,14 +86,7 @@ def _prefork_manager(name: str, target: str) -> Manager:
 
 def _pm2_manager() -> Manager:
     start = f"start {{apps}}/server.js -i {WORKERS} --name {NAME}"
-    verbs: dict[Step, str] = {
-        "first start": start,
-        "start": start,
-        "reload": f"reload {NAME}",
-        "scale up": f"scale {NAME} +{SCALED_WORKERS - WORKERS}",
-        "scale down": f"scale {NAME} {WORKERS}",
-        "stop": f"stop {NAME}",
-    }
+    verbs = _make_verbs(start)
     return Manager(
         "PM2", PM2_PACKAGE / "bin" / "pm2", verbs, f"delete {NAME}", "kill", "PM2_HOME", "pm2.pid"
     )
