@@ -92,11 +92,11 @@ def test_requests_that_differ_in_path_and_cookie_reach_the_app_in_full(server: S
     """From the third request on all other fields are cached."""
     told = set()
     with tcp(server) as wire:
-        for number in range(100, 105):
-            fields = ("X-Twice: one", f"Cookie: d={number}", "X-Twice: two")
-            body = wire.send(get(f"/dump/%41{number}?b={number}", *fields)).answer().body
-            assert body.count(b"%d" % number) >= 3
-            told.add(body.replace(b"%d" % number, b"N"))
+        for mark in ("mark-a", "mark-b", "mark-c", "mark-d", "mark-e"):
+            fields = ("X-Twice: one", f"Cookie: d={mark}", "X-Twice: two")
+            body = wire.send(get(f"/dump/%41{mark}?b={mark}", *fields)).answer().body.decode()
+            assert body.count(mark) >= 3
+            told.add(body.replace(mark, "mark"))
     assert len(told) == 1
 
 
