@@ -7,7 +7,7 @@ too.
 What a response means is decided here, for every version of HTTP (RFC 9110): its status and fields,
 no body for HEAD, 204, 205 and 304, a Content-Length that the app must keep (else it gets a
 ResponseError), interim responses, trailers, and what happens when the app fails. How that is
-written is the business of a ResponseSink, such as the one of HTTP/1.1 (http1_sink.py).
+written is the business of a ResponseSink, such as the one of HTTP/1.1 (http1/http1_sink.py).
 
 The protocols at the top are what an exchange, the app interfaces and WebSockets need of a
 connection and of the state of the worker. Both know exchanges, so an exchange does not import them.

@@ -1,8 +1,8 @@
 """The head of a request: what its bytes say, once they were validated.
 
-A head depends on its bytes only, so requests with the same bytes can share one (head_cache.py). A
-head is not changed once it is complete, and nothing in it is about the connection. The body is not
-a part of it.
+A head depends on its bytes only, so requests with the same bytes can share one
+(http1/head_cache.py). A head is not changed once it is complete, and nothing in it is about the
+connection. The body is not a part of it.
 """
 
 from prefork.http.forwarded import ForwardedInfo

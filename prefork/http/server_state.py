@@ -24,17 +24,17 @@ from time import monotonic
 from typing import Any, Protocol
 
 from prefork.http.buffer_pool import BufferPool
-from prefork.http.bulk_receiver import BulkReceivers
 from prefork.http.clock import Clock
 from prefork.http.counters import Counters
 from prefork.http.exchange import Exchange, OpenConnection
 from prefork.http.forwarded import TrustedProxies
-from prefork.http.head_cache import RequestCache
+from prefork.http.http1.bulk_receiver import BulkReceivers
+from prefork.http.http1.head_cache import RequestCache
+from prefork.http.http1.reader import ReaderContext
+from prefork.http.http1.reader_pool import ReaderPool
 from prefork.http.limits import Limits
 from prefork.http.load import CONNECTION, REQUEST, Load
 from prefork.http.pending_connections import PendingConnections
-from prefork.http.reader import ReaderContext
-from prefork.http.reader_pool import ReaderPool
 from prefork.http.response_head import EncodedField, HeaderPair
 from prefork.http.spool_disk import SpoolDisk
 from prefork.http.tick import TICK_PERIOD

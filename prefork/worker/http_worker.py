@@ -22,9 +22,9 @@ import uvloop
 
 from prefork.config import Config
 from prefork.config.networks import Networks
-from prefork.http.connection import Connection
-from prefork.http.counting_connection import CountingConnection
 from prefork.http.forwarded import TrustedProxies
+from prefork.http.http1.connection import Connection
+from prefork.http.http1.counting_connection import CountingConnection
 from prefork.http.limits import Limits, WebSocketLimits
 from prefork.http.load import Load
 from prefork.http.peer import Addresses

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from prefork.errors import ClientGoneError
-from prefork.http.connection import Connection
-from prefork.http.counting_connection import CountingConnection
 from prefork.http.exchange import Exchange
 from prefork.http.forwarded import TrustedProxies
+from prefork.http.http1.connection import Connection
+from prefork.http.http1.counting_connection import CountingConnection
 from prefork.http.limits import Limits
 from prefork.http.load import CONNECTION, Load
 from prefork.http.response_head import STATUS_LINES, HeaderPair, encode_field

@@ -7,7 +7,7 @@ Any difference raises Finding.
 
 from dataclasses import dataclass
 
-from prefork.http.connection import Connection
+from prefork.http.http1.connection import Connection
 from prefork.http.limits import Limits
 from tests.fuzz.memory import Client, MemoryServer, Seen
 from tests.fuzz.reference import STRICTER, Read, understand

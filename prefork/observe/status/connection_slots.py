@@ -12,8 +12,8 @@ Design
 
 from collections.abc import Collection, Iterable
 
-from prefork.http.base_connection import IDLE, NEW, READING_BODY, READING_HEAD, SENDING
-from prefork.http.connection import Connection
+from prefork.http.http1.base_connection import IDLE, NEW, READING_BODY, READING_HEAD, SENDING
+from prefork.http.http1.connection import Connection
 
 _CLOSE_ORDER = ((NEW, READING_HEAD, READING_BODY), (IDLE,), (SENDING,))
 """Phases of a connection, in the order in which connections are closed."""

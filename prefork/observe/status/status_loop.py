@@ -18,8 +18,8 @@ from typing import Any
 import uvloop
 
 from prefork.config.networks import Networks
-from prefork.http.connection import Connection
 from prefork.http.forwarded import TrustedProxies
+from prefork.http.http1.connection import Connection
 from prefork.http.limits import Limits
 from prefork.http.load import CONNECTION, Load
 from prefork.http.server_state import ServerState

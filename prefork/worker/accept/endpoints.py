@@ -29,7 +29,7 @@ from prefork.unix.listeners import Listener
 
 _TLS_CLOSE_TIMEOUT = 10 * 365 * 86400.0
 """Seconds that asyncio may take to end TLS: the connection has deadlines of its own for that
-(http/channel.py)."""
+(http/http1/base_connection.py)."""
 
 
 class ConnectionFactory(Protocol):

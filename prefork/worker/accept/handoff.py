@@ -28,7 +28,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
-from prefork.http.connection import Connection
+from prefork.http.http1.connection import Connection
 from prefork.http.peer import Addresses
 from prefork.http.server_state import ServerState
 from prefork.unix.shared_queue import SharedQueue, unread_bytes

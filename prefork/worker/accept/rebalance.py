@@ -8,7 +8,7 @@ the least load accepts them.
 
 import random
 
-from prefork.http.connection import Connection
+from prefork.http.http1.connection import Connection
 from prefork.http.load import CONNECTION, REQUEST, UNAVAILABLE
 from prefork.http.server_state import ServerState
 from prefork.unix.scoreboard import Row

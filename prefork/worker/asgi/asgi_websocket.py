@@ -26,8 +26,14 @@ from websockets.exceptions import ProtocolError
 
 from prefork.errors import ClientGoneError
 from prefork.http.response_head import RETRY_AFTER, ResponseError
-from prefork.http.websocket import ABNORMAL, GOING_AWAY, INTERNAL_ERROR, RESTART, WebSocket
-from prefork.http.websocket_handshake import WebSocketHandshake
+from prefork.http.websocket.websocket import (
+    ABNORMAL,
+    GOING_AWAY,
+    INTERNAL_ERROR,
+    RESTART,
+    WebSocket,
+)
+from prefork.http.websocket.websocket_handshake import WebSocketHandshake
 from prefork.worker import fork_hooks
 from prefork.worker.asgi.asgi_call import AsgiCall, CallContext
 from prefork.worker.asgi.asgi_extensions import EXTENSIONS

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from prefork.http.buffer_pool import BLOCK_SIZE
-from prefork.http.bulk_receiver import MIN_BULK_SIZE, BulkReceiver
+from prefork.http.http1.bulk_receiver import MIN_BULK_SIZE, BulkReceiver
 from prefork.http.limits import Limits
 from prefork.http.spool_disk import SpoolDisk
 from tests.fuzz.memory import Client, MemoryServer

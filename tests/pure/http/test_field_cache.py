@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from prefork.http import field_cache
-from prefork.http.field_cache import MAX_CACHED_FIELDS, CachedFieldsHead
+from prefork.http.http1 import field_cache
+from prefork.http.http1.field_cache import MAX_CACHED_FIELDS, CachedFieldsHead
 from prefork.http.limits import Limits
 from tests.fuzz.memory import MemoryServer, Seen
 

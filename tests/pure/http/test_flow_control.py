@@ -8,9 +8,9 @@ from typing import cast
 
 import pytest
 
-from prefork.http.connection import Connection
+from prefork.http.http1.connection import Connection
 from prefork.http.limits import Limits, WebSocketLimits
-from prefork.http.websocket import ServerFrameProtocol, WebSocket
+from prefork.http.websocket.websocket import ServerFrameProtocol, WebSocket
 from tests.fuzz.memory import MemoryServer, MemorySocket, MemoryTransport
 
 SEND_TIMEOUT = 60

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from prefork.http.head_cache import MAX_CACHED_HEAD_SIZE, MAX_CACHED_HEADS, MAX_SEEN_HEADS
+from prefork.http.http1.head_cache import MAX_CACHED_HEAD_SIZE, MAX_CACHED_HEADS, MAX_SEEN_HEADS
 from prefork.http.limits import Limits
 from tests.fuzz.memory import MemoryServer, Seen
 

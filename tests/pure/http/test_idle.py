@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from prefork.http.http1.reader_pool import MAX_POOLED_READERS
 from prefork.http.limits import Limits
-from prefork.http.reader_pool import MAX_POOLED_READERS
 from prefork.http.server_state import MAX_IDLE_CHECK_INTERVAL
 from tests.fuzz.memory import Client, MemoryServer
 

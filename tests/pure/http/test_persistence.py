@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from prefork.http.base_connection import LINGERING_TIME
+from prefork.http.http1.base_connection import LINGERING_TIME
 from prefork.http.limits import Limits
 from prefork.http.response_head import STATUS_LINES
 from prefork.http.server_state import DRAIN_TICK_PERIOD

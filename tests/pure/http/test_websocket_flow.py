@@ -7,7 +7,7 @@ import pytest
 
 from prefork.http.limits import Limits, WebSocketLimits
 from prefork.http.tick import TICK_PERIOD
-from prefork.http.websocket import HIGH_WATER
+from prefork.http.websocket.websocket import HIGH_WATER
 from tests.live.websocket_client import BINARY, CLOSE, PING, PONG, TEXT, Frame, close_frame
 from tests.pure.http.asgi_server import AsgiServer, Event, Gate, Receive, Send, anonymous_tls
 from tests.pure.http.memory_websocket import (

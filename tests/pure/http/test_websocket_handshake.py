@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from prefork.http.http1.trailing_data import MAX_TRAILING_DATA
 from prefork.http.limits import Limits
-from prefork.http.trailing_data import MAX_TRAILING_DATA
 from tests.fuzz.memory import MemoryServer
 from tests.live.websocket_client import BINARY, KEY, PING, PONG, TEXT, Frame
 from tests.pure.http.asgi_server import (

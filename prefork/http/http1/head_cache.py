@@ -20,7 +20,7 @@ Design
   cached, and a piece with more bytes than the request is parsed.
 """
 
-from prefork.http.field_cache import MAX_FIELDS_SIZE, FieldCache
+from prefork.http.http1.field_cache import MAX_FIELDS_SIZE, FieldCache
 from prefork.http.limits import Limits
 from prefork.http.request import HEAD_END, MAX_WHOLE_REQUEST_SIZE, RequestHead
 

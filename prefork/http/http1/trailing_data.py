@@ -11,7 +11,7 @@ Design
 """
 
 from prefork.http.exchange import Exchange
-from prefork.http.reader import ReaderContext, ReadingConnection, RequestReader
+from prefork.http.http1.reader import ReaderContext, ReadingConnection, RequestReader
 
 MAX_TRAILING_DATA = 64 * 1024
 """Bytes that are kept. Then reading stops until the app has decided."""

@@ -31,9 +31,9 @@ import asyncio
 from typing import Protocol
 
 from prefork.errors import ClientError
-from prefork.http.body_progress import BodyProgress
 from prefork.http.clock import Clock
 from prefork.http.exchange import Exchange
+from prefork.http.http1.body_progress import BodyProgress
 from prefork.http.peer import Peer
 from prefork.http.spool import SpooledBody
 from prefork.http.tick import TICK_PERIOD

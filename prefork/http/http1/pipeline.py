@@ -14,9 +14,9 @@ Design
 """
 
 from prefork.errors import ClientError
-from prefork.http.base_connection import CLOSING, BaseConnection
 from prefork.http.exchange import Exchange
-from prefork.http.reader import RequestReader
+from prefork.http.http1.base_connection import CLOSING, BaseConnection
+from prefork.http.http1.reader import RequestReader
 from prefork.http.request import MAX_WHOLE_REQUEST_SIZE
 from prefork.http.server_state import ServerState
 

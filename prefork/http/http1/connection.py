@@ -23,7 +23,10 @@ from typing import cast
 
 from prefork.errors import ClientError
 from prefork.http import response_head
-from prefork.http.base_connection import (
+from prefork.http.body import WholeBody
+from prefork.http.connection_cache import ConnectionCache
+from prefork.http.exchange import Exchange
+from prefork.http.http1.base_connection import (
     CLOSING,
     IDLE,
     NEVER,
@@ -33,18 +36,15 @@ from prefork.http.base_connection import (
     READING_HEAD,
     SENDING,
 )
-from prefork.http.body import WholeBody
-from prefork.http.bulk_receiver import BulkReceiver
-from prefork.http.connection_cache import ConnectionCache
-from prefork.http.exchange import Exchange
-from prefork.http.head_cache import MAX_CACHED_HEAD_SIZE
-from prefork.http.http1_sink import Http1Sink
+from prefork.http.http1.bulk_receiver import BulkReceiver
+from prefork.http.http1.head_cache import MAX_CACHED_HEAD_SIZE
+from prefork.http.http1.http1_sink import Http1Sink
+from prefork.http.http1.pipeline import MOSTLY_FRAMING, Pipeline
+from prefork.http.http1.trailing_data import TrailingDataReader
 from prefork.http.load import REQUEST
 from prefork.http.peer import Addresses, Peer
-from prefork.http.pipeline import MOSTLY_FRAMING, Pipeline
 from prefork.http.request import RequestHead
 from prefork.http.server_state import ServerState
-from prefork.http.trailing_data import TrailingDataReader
 
 
 class Connection(Pipeline):

@@ -23,11 +23,11 @@ import httptools
 
 from prefork.errors import ClientError
 from prefork.http.body import StreamedBody
-from prefork.http.body_progress import BodyProgress
 from prefork.http.buffer_pool import BufferPool
 from prefork.http.clock import Clock
 from prefork.http.exchange import ClientConnection, Exchange, ResponseSink
 from prefork.http.forwarded import TrustedProxies, is_forwarding_field
+from prefork.http.http1.body_progress import BodyProgress
 from prefork.http.limits import Limits
 from prefork.http.request import RequestHead
 from prefork.http.spool import SpooledBody

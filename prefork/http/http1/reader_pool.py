@@ -8,7 +8,7 @@ Design
   connection, which is what most asyncio servers have.
 """
 
-from prefork.http.reader import ReaderContext, ReadingConnection, RequestReader
+from prefork.http.http1.reader import ReaderContext, ReadingConnection, RequestReader
 
 MAX_POOLED_READERS = 64
 """Unused readers that are kept. A worker rarely reads more requests at the same time."""

@@ -23,7 +23,7 @@ from websockets.protocol import State
 from prefork.errors import ClientGoneError
 from prefork.http.exchange import Exchange
 from prefork.http.response_head import DATE, STATUS_LINES, HeaderPair, ResponseError, encode_field
-from prefork.http.websocket import ServerFrameProtocol, WebSocket
+from prefork.http.websocket.websocket import ServerFrameProtocol, WebSocket
 
 VERSION = b"13"
 _UPGRADE_REQUIRED_HEAD = (

@@ -10,8 +10,8 @@ import asyncio
 from prefork.http import response_head
 from prefork.http.exchange import Exchange
 from prefork.http.flow_control import FlowControl
+from prefork.http.http1.sendfile import FileTransfer
 from prefork.http.response_head import HEAD_END
-from prefork.http.sendfile import FileTransfer
 
 JOIN_BELOW = 16 * 1024
 """Bytes of a body. A smaller one is copied behind its head; a larger one is handed to the transport

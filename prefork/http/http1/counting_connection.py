@@ -10,8 +10,8 @@ Design
 import math
 from collections.abc import Callable
 
-from prefork.http.connection import Connection
 from prefork.http.exchange import Exchange
+from prefork.http.http1.connection import Connection
 from prefork.http.peer import Addresses
 from prefork.http.response_head import RETRY_AFTER
 from prefork.http.server_state import ServerState
