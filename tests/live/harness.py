@@ -55,6 +55,22 @@ SERVERS: list["Server"] = []
 """The servers of the test that runs; their logs are shown when it fails (conftest.py)."""
 
 
+def is_alive(process: psutil.Process) -> bool:
+    """Return whether a process runs; False also when it ended a moment ago."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def command_line(process: psutil.Process) -> str:
+    """Return the command line of a process, empty when it has ended."""
+    try:
+        return " ".join(process.cmdline()).rstrip()
+    except psutil.NoSuchProcess:
+        return ""
+
+
 class Server:
     """A prefork master that runs in the foreground."""
 
@@ -132,19 +148,14 @@ class Server:
         """Return the live worker processes."""
         try:
             children = psutil.Process(self.pid).children()
-            return [c for c in children if c.status() != psutil.STATUS_ZOMBIE]
         except psutil.NoSuchProcess:
             return []
+        return [child for child in children if is_alive(child)]
 
     def titles(self) -> list[str]:
         """Return the process titles of the workers, by slot."""
-        found = []
-        for worker in self.workers():
-            try:
-                found.append(" ".join(worker.cmdline()).rstrip())
-            except (psutil.NoSuchProcess, psutil.ZombieProcess):
-                pass
-        return sorted(found)
+        found = [command_line(worker) for worker in self.workers()]
+        return sorted(title for title in found if title)
 
     def wait_all_ready(self, workers: int, generation: int) -> None:
         """Wait until there are exactly ``workers`` workers, all ready and of this generation."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.live.harness import wait_for
+from tests.live.harness import command_line, wait_for
 from tests.live.home import Home
 
 
@@ -13,7 +13,7 @@ def find_log_writer(master: int) -> psutil.Process | None:
     """Return the log writer of this master; None while it is being replaced."""
     for child in psutil.Process(master).children():
         try:
-            if "log writer" in " ".join(child.cmdline()):
+            if "log writer" in command_line(child):
                 return child
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             pass

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from tests.live.harness import PATIENCE, Server, serving, wait_for
+from tests.live.harness import PATIENCE, Server, command_line, serving, wait_for
 
 APP = """\
 import os, time
@@ -78,7 +78,7 @@ def find_status_server(server: Server) -> psutil.Process | None:
     """Return the process of the status server; None: it is being replaced."""
     for child in psutil.Process(server.pid).children():
         try:
-            if "prefork: status [web]" in " ".join(child.cmdline()):
+            if "prefork: status [web]" in command_line(child):
                 return child
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             pass

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.harness import APPS, PATIENCE, Server, serving, wait_for
+from tests.live.harness import APPS, PATIENCE, Server, command_line, serving, wait_for
 
 MAINS = [
     "plain",
@@ -71,7 +71,7 @@ def test_a_main_serves_and_finishes_open_connections_when_it_is_stopped(
             assert connection.read_line() == "held"
             server.send(signal.SIGTERM)
             (worker,) = server.workers()
-            wait_for(lambda: "draining" in " ".join(worker.cmdline()), "the worker drains")
+            wait_for(lambda: "draining" in command_line(worker), "the worker drains")
             connection.send_line("late")
             assert json.loads(connection.read_line())["line"] == "late"
         assert server.wait_exit() == 0

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from prefork.unix.identity import describe_user
-from tests.live.harness import PATIENCE, shared_folder, wait_for
+from tests.live.harness import PATIENCE, command_line, shared_folder, wait_for
 from tests.live.home import Home, fetch, temporary_home
 from tests.pure.children import as_root
 
@@ -131,7 +131,7 @@ Trick = Callable[[Path, Path], None]
 def log_writer(site: Site) -> psutil.Process:
     def found() -> psutil.Process | None:
         for child in psutil.Process(site.home.app()["pid"]).children():
-            if "log writer" in " ".join(child.cmdline()):
+            if "log writer" in command_line(child):
                 return child
         return None
 

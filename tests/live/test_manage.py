@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.live.harness import PATIENCE, serving, wait_for
+from tests.live.harness import PATIENCE, command_line, serving, wait_for
 from tests.live.home import APP, Home, fetch, temporary_home
 
 
@@ -119,8 +119,8 @@ def test_a_hung_master_is_killed_with_its_programs(home: Home) -> None:
     master = psutil.Process(home.app()["pid"])
 
     def sleeping() -> bool:
-        names = [each.name() for each in master.children(recursive=True)]
-        return names.count("sleep") == 2
+        titles = [command_line(each) for each in master.children(recursive=True)]
+        return titles.count("sleep 1000") == 2
 
     wait_for(sleeping, "both have a child")
     family = master.children(recursive=True)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.live.app_sources import ASYNC_HOLD, HOLD, write_version
 from tests.live.client_load import Failure, Report, client_load
-from tests.live.harness import Server, serving, wait_for
+from tests.live.harness import Server, command_line, serving, wait_for
 from tests.live.held_requests import Gate, is_closed, read_response, send_request
 
 
@@ -134,7 +134,7 @@ def test_a_worker_that_is_asked_to_leave_while_its_app_starts_up_has_not_failed(
             source.write(SLOW_START)
         server.send(signal.SIGTTIN)
         gate.wait_entered()
-        next(w for w in server.workers() if "worker 1" in " ".join(w.cmdline())).terminate()
+        next(w for w in server.workers() if "worker 1" in command_line(w)).terminate()
         gate.open()
         server.wait_log("worker 1 .* gone: asked to leave by a signal$")
         gate.wait_entered()
@@ -379,7 +379,7 @@ def test_broken_code_makes_one_slot_back_off_while_others_serve_on(tmp_path: Pat
         client_load(server.port, 4, 4) as clients,
     ):
         write_version(tmp_path, 2, code="os._exit(3)")
-        victim = next(w for w in server.workers() if "worker 1" in " ".join(w.cmdline()))
+        victim = next(w for w in server.workers() if "worker 1" in command_line(w))
         killing = Killing(victim)
         server.wait_log(r"worker 1 .* gone: boot failure \(exit code 3\); a new one in ", 4)
         waits = delays(server, 1)[1:]

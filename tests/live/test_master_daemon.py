@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.live.app_sources import write_version
-from tests.live.harness import PATIENCE, command, wait_for
+from tests.live.harness import PATIENCE, command, command_line, wait_for
 from tests.live.held_requests import Gate, read_response, send_request
 
 
@@ -65,7 +65,7 @@ def test_a_daemon_that_returned_answers_and_is_stopped_by_its_pid_file(folder: P
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == ""
     master = daemon(folder)
-    assert "prefork: master [app] running gen 1" in " ".join(master.cmdline())
+    assert "prefork: master [app] running gen 1" in command_line(master)
     assert read_response(send_request(port(folder)))[0] == 200
     stop(folder)
     assert "stopped" in (folder / "x.log").read_text()

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.live.harness import Server, command, serving, shared_folder, wait_for
+from tests.live.harness import Server, command, command_line, serving, shared_folder, wait_for
 from tests.pure.children import as_root
 
 OTHER = 65534
@@ -117,7 +117,7 @@ def test_the_status_server_gains_nothing_by_exec() -> None:
         words = ("-u", str(OTHER), "-g", str(OTHER), "--status", "127.0.0.1:0")
         with serving(folder, "app:app", *words) as server:
             children = psutil.Process(server.pid).children()
-            (status,) = [each for each in children if "status" in " ".join(each.cmdline())]
+            (status,) = [each for each in children if "status" in command_line(each)]
 
             def found() -> dict[str, str]:
                 return fields(Path(f"/proc/{status.pid}/status").read_text())

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 
 from prefork import Client
 from tests.live.client_load import client_load
-from tests.live.harness import HOME, command, shared_folder, wait_for
+from tests.live.harness import HOME, command, command_line, is_alive, shared_folder, wait_for
 from tests.live.programs import needs_node, running_program, write_node
 from tests.live.reloads import assert_nothing_lost, reload
 
@@ -73,7 +73,10 @@ def listed(name: str) -> dict[str, Any]:
 
 
 def is_there(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return is_alive(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return False
 
 
 def pids(file: Path, count: int = 1) -> list[int]:
@@ -342,12 +345,7 @@ def test_nothing_outlives_its_program(tmp_path: Path) -> None:
 def guards_of(family: Sequence[psutil.Process]) -> list[int]:
     """Return those processes that are guards. A killed one may still be there without command
     line."""
-    found = []
-    for each in family:
-        with suppress(psutil.Error):
-            if "guard [" in " ".join(each.cmdline()):
-                found.append(each.pid)
-    return found
+    return [each.pid for each in family if "guard [" in command_line(each)]
 
 
 def test_programs_of_a_killed_master_are_stopped_and_nothing_is_left(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def environments(server: Server) -> dict[int, bytes]:
     for process in (master, *master.children(recursive=True)):
         try:
             found[process.pid] = Path(f"/proc/{process.pid}/environ").read_bytes()
-        except ProcessLookupError:
+        except (ProcessLookupError, FileNotFoundError):
             pass  # it ended meanwhile
     return found
 

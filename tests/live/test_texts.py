@@ -16,7 +16,7 @@ import pytest
 
 from tests.live.app_sources import write_version
 from tests.live.client_load import client_load
-from tests.live.harness import PATIENCE, Server, serving, wait_for
+from tests.live.harness import PATIENCE, Server, command_line, serving, wait_for
 from tests.live.home import Home, fetch, temporary_home
 from tests.live.terminal import terminal_output
 
@@ -152,7 +152,7 @@ def test_a_program_may_end_with_any_output(tmp_path: Path, words: bytes) -> None
 
     try:
         wait_for(lambda: "running, gen 1" in logged(), "it runs")
-        (program,) = [each for each in server.workers() if "job.py" in " ".join(each.cmdline())]
+        (program,) = [each for each in server.workers() if "job.py" in command_line(each)]
         (tmp_path / "fails").touch()
         server.send(signal.SIGHUP)
         wait_for(lambda: "reload failed, gen 1 serves on" in logged(), "the reload fails")

@@ -15,7 +15,7 @@ import pytest
 
 from tests.live.app_sources import write_version
 from tests.live.client_load import client_load
-from tests.live.harness import Server, command, serving, wait_for
+from tests.live.harness import Server, command, command_line, serving, wait_for
 from tests.live.held_requests import Gate
 from tests.live.home import fetch, temporary_home
 from tests.live.programs import running_program
@@ -26,7 +26,7 @@ def watcher(server: Server, count: int = 1) -> psutil.Process:
     """Return the watcher, when it has logged ``count`` times that it watches."""
     server.wait_log("INFO watching /", count)
     children = psutil.Process(server.pid).children()
-    (found,) = [child for child in children if "watcher" in " ".join(child.cmdline())]
+    (found,) = [child for child in children if "watcher" in command_line(child)]
     return found
 
 
@@ -321,6 +321,6 @@ def test_a_program_is_rolled_when_its_source_changes(tmp_path: Path) -> None:
 def test_the_watcher_has_a_title(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--watch", "-n", "shop") as server:
-        assert " ".join(watcher(server).cmdline()).strip() == "prefork: watcher [shop]"
+        assert command_line(watcher(server)) == "prefork: watcher [shop]"
         assert server.stop() == 0
         assert server.is_gone()
