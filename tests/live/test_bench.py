@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -48,6 +49,7 @@ def test_the_benchmark_of_verbs_runs(tmp_path: Path) -> None:
     assert manager["memory"][0]["manager"] > 0
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_fairness_runs(tmp_path: Path) -> None:
     found = bench("fair", tmp_path, "--only", "prefork")
     assert len(found["servers"]) == 6

@@ -167,6 +167,7 @@ def test_without_the_right_to_see_pss_it_goes_by_rss(tmp_path: Path) -> None:
             assert server.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", ["pss", "rss"])
 def test_shared_memory_counts_in_part_or_in_full(tmp_path: Path, measure: str) -> None:
     """A worker and its child share 60 MB; each has some 25 MB of Python, mostly shared."""
