@@ -7,6 +7,9 @@ websocket/              the opening handshake of a WebSocket, and an open one
 
 The connection of a client, whatever its protocol:
 
+protocols.py            the table of protocols, by ALPN name
+served_protocols.py     makes the connection of a client, in the protocol that it chose
+movable_connection.py   what a protocol offers so that another worker can serve a client
 flow_control.py         writers that wait for a slow client, and how long they do
 transport.py            what asyncio's transports do not offer: delivery, low-water mark, reset
 peer.py                 addresses and TLS of the other end

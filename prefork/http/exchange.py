@@ -37,6 +37,7 @@ from prefork.http.connection_cache import ConnectionCache
 from prefork.http.flow_control import FlowControl
 from prefork.http.forwarded import ForwardedInfo
 from prefork.http.limits import Limits
+from prefork.http.movable_connection import MovableConnection
 from prefork.http.peer import HostPort, Peer
 from prefork.http.request import RequestHead
 from prefork.http.response_head import (
@@ -58,6 +59,10 @@ class OpenConnection(Protocol):
 
     deadline: float
     """When to call ``expire``, by the coarse clock."""
+
+    @property
+    def movable(self) -> MovableConnection | None:
+        """This connection, if another worker can serve its client; None: it stays here."""
 
     def in_flight(self) -> "Sequence[Exchange]":
         """Return the requests whose turn has come and that are not answered yet.

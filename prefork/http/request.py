@@ -45,3 +45,39 @@ class RequestHead:
     def describe(self) -> str:
         """Return method and target for a line in the log, the target cut to 200 bytes."""
         return f"{self.method} {self.target[:200].decode('latin-1')}"
+
+
+class CachedFields:
+    """The fields of requests, without a cookie, that a protocol recognizes when they come again."""
+
+    handler_cache: dict[str, object] | None = None
+    """Data that the handler derived from the fields alone."""
+
+    def __init__(self, head: RequestHead) -> None:
+        self.headers = [pair for pair in head.headers if pair[0] != b"cookie"]
+        self.forwarded = head.forwarded
+
+
+class CachedFieldsHead(RequestHead):
+    """The head of a request whose fields are cached."""
+
+    def __init__(
+        self, target: bytes, method: str, fields: CachedFields, cookie: bytes | None, place: int
+    ) -> None:
+        """``cookie``: its value, None without; ``place``: its index among the fields."""
+        self.target = self.path = target
+        if b"?" in target:
+            self.path, _, self.query = target.partition(b"?")
+        self.method = method
+        self.fields = fields
+        self.forwarded = fields.forwarded
+        self.cookie = cookie
+        self._place = place
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:  # type: ignore[override]
+        """Names in lower case, in the order sent. A new list at each access."""
+        headers = self.fields.headers.copy()
+        if self.cookie is not None:
+            headers.insert(self._place, (b"cookie", self.cookie))
+        return headers

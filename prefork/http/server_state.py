@@ -21,19 +21,16 @@ import math
 from collections.abc import Callable
 from contextvars import copy_context
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 from prefork.http.buffer_pool import BufferPool
 from prefork.http.clock import Clock
 from prefork.http.counters import Counters
 from prefork.http.exchange import Exchange, OpenConnection
 from prefork.http.forwarded import TrustedProxies
-from prefork.http.http1.bulk_receiver import BulkReceivers
-from prefork.http.http1.head_cache import RequestCache
-from prefork.http.http1.reader import ReaderContext
-from prefork.http.http1.reader_pool import ReaderPool
 from prefork.http.limits import Limits
 from prefork.http.load import CONNECTION, REQUEST, Load
+from prefork.http.movable_connection import MovableConnection
 from prefork.http.pending_connections import PendingConnections
 from prefork.http.response_head import EncodedField, HeaderPair
 from prefork.http.spool_disk import SpoolDisk
@@ -82,19 +79,23 @@ class RequestHandler(Protocol):
         """Note that the client left while the app was at work."""
 
 
+def do_nothing() -> None:
+    """Do nothing: the callback of an event for which none was set."""
+
+
 class ServerState:
     """Shared by all connections of one worker."""
 
     # Slots, because Python 3.11 shares the layout of at most 30 attributes between instances; with
     # more, each access of a request would look into a dict.
     __slots__ = (
-        *("active_connections", "buffer_pool", "bulk_receivers", "clock", "connections"),
-        *("counters", "draining", "encode_field", "handle", "handler", "has_no_successor"),
-        *("has_websockets", "head_cache", "limits", "load", "log_access", "loop"),
-        *("next_callback_at", "on_activity", "on_connection_closed", "pending_connections"),
-        *("proxies", "readers", "request_cache", "upgrade", "_context", "_empty_waiter"),
-        *("_next_idle_check", "_next_memory_check", "_on_less_busy", "_on_request_limit"),
-        *("_on_response", "_request_limit", "_requests_at_idle_check"),
+        *("active_connections", "buffer_pool", "clock", "connections", "counters", "draining"),
+        *("encode_field", "handle", "handler", "has_no_successor", "has_websockets", "limits"),
+        *("load", "log_access", "loop", "next_callback_at", "on_activity"),
+        *("on_connection_closed", "pending_connections", "proxies", "spool_disk", "upgrade"),
+        *("_at_each_tick", "_context", "_empty_waiter", "_next_idle_check", "_next_memory_check"),
+        *("_on_less_busy", "_on_request_limit", "_on_response", "_request_limit"),
+        *("_requests_at_idle_check",),
     )
 
     def __init__(
@@ -120,19 +121,16 @@ class ServerState:
         self.log_access = log_access
         self.clock = Clock(limits, loop.time())
         self.counters = Counters()
-        self.request_cache = RequestCache(limits)
-        self.head_cache = self.request_cache.heads
         self.buffer_pool = BufferPool(limits.body_memory)
-        self.bulk_receivers = BulkReceivers(self.clock)
-        self.readers = self._make_readers(spool or SpoolDisk())
+        self.spool_disk = spool or SpoolDisk()
         self.connections: set[OpenConnection] = set()
         self.active_connections: set[OpenConnection] = set()
         """Connections that each tick checks. A connection joins when it becomes active; the tick
         removes it."""
         self.pending_connections = PendingConnections(loop, load, self._on_less_load)
-        self.on_activity: Callable[[], None] = lambda: None
+        self.on_activity: Callable[[], None] = do_nothing
         """Called when a connection that was idle has something to read."""
-        self.on_connection_closed: Callable[[], None] = lambda: None
+        self.on_connection_closed: Callable[[], None] = do_nothing
         """Called when a connection is gone."""
         self.draining = self.has_websockets = False
         self.has_no_successor = False
@@ -140,24 +138,13 @@ class ServerState:
         self.next_callback_at = math.inf
         """The number of requests at which ``run_callbacks`` is to be called."""
         self._request_limit = math.inf
-        self._on_request_limit: Callable[[], None] = lambda: None
+        self._on_request_limit: Callable[[], None] = do_nothing
         self._on_less_busy: Callable[[], None] | None = None
-        self._on_response: Callable[[Any], None] | None = None
+        self._on_response: Callable[[MovableConnection], None] | None = None
+        self._at_each_tick: list[Callable[[], None]] = []
         self._empty_waiter: asyncio.Future[None] | None = None
         self._next_idle_check = self._next_memory_check = 0.0
         self._requests_at_idle_check = 0
-
-    def _make_readers(self, spool: SpoolDisk) -> ReaderPool:
-        context = ReaderContext(
-            self.limits,
-            self.clock,
-            self.proxies,
-            self.buffer_pool,
-            spool,
-            streams_body=self.handler.streams_body,
-            accepts_websockets=self.handler.upgrade is not None,
-        )
-        return ReaderPool(context)
 
     # Callbacks at the end of requests.
 
@@ -171,10 +158,12 @@ class ServerState:
         self._on_less_busy = callback
         self.next_callback_at = min(self._request_limit, self.counters.requests + 1)
 
-    def call_after_each_response(self, callback: Callable[[Any], None] | None) -> None:
+    def call_after_each_response(
+        self, callback: Callable[[MovableConnection], None] | None
+    ) -> None:
         """Call ``callback`` with the connection soon after each response; None: no longer.
 
-        Its parameter is the class of the connections, which this module does not import.
+        Connections that cannot be moved are left out.
         """
         self._on_response = callback
         if callback is not None:
@@ -188,7 +177,9 @@ class ServerState:
         self.next_callback_at = self._request_limit if self._on_response is None else 0
         self._on_less_load()
         if self._on_response is not None and connection is not None:
-            self.call_soon(self._on_response, connection)
+            movable = connection.movable
+            if movable is not None:
+                self.call_soon(self._on_response, movable)
 
     def _on_less_load(self) -> None:
         callback, self._on_less_busy = self._on_less_busy, None
@@ -201,12 +192,17 @@ class ServerState:
 
     # The tick.
 
+    def call_at_each_tick(self, callback: Callable[[], None]) -> None:
+        """Have each tick call ``callback``, for what a protocol has to check beside deadlines."""
+        self._at_each_tick.append(callback)
+
     def tick(self) -> float:
         """Move the clock and end what is overdue. Return the seconds until the next tick."""
         now = self.loop.time()
         self.clock.advance(now)
         self.buffer_pool.tick()
-        self.bulk_receivers.tick()
+        for callback in self._at_each_tick:
+            callback()
         if now > self._next_memory_check:
             self._next_memory_check = now + UNUSED_MEMORY_AFTER
             self.buffer_pool.release_unused_memory()
@@ -242,9 +238,9 @@ class ServerState:
     def tickless_seconds(self) -> float:
         """Return for how long no tick is needed if nothing arrives; 0: a tick is needed.
 
-        Valid right after a tick. Whatever arrives changes the load or borrows a reader, and both
-        are reported (Load.notify_on_next_change, ``on_activity``). Therefore all connections must
-        have given their readers back.
+        Valid right after a tick. Whatever arrives changes the load, or it is a part of a request
+        on an idle connection, and both are reported (Load.notify_on_next_change, ``on_activity``).
+        Therefore all connections must have given back what a request needs.
         """
         if self.draining or self.active_connections or self.load.word >= REQUEST:
             return 0.0
@@ -312,6 +308,8 @@ class ServerState:
         counters.requests += 1
         if self.log_access is not None:
             self.log_access(exchange)
+        if counters.requests >= self.next_callback_at:
+            self.run_callbacks(exchange.connection)
 
     def drain(self, has_no_successor: bool) -> None:
         """Finish all requests, answer one more of each busy client, then close.

@@ -28,16 +28,13 @@ from time import monotonic
 
 from prefork.config.certificate_options import PasswordSource
 from prefork.errors import MachineError, PreforkError, UsageError
+from prefork.http.protocols import ALPN_NAMES
 from prefork.tls.alerts import AlertingSSLObject
 from prefork.tls.certificate import Certificate, parse_first_certificate
 from prefork.tls.certificate_matching import HostnameMap
 from prefork.tls.certificate_plan import CertificatePaths, TlsPlan
 from prefork.tls.secret_variables import secret_value
 from prefork.unix.regular_file import NotRegularFileError, read_regular
-
-ALPN_PROTOCOLS = ("http/1.1",)
-"""The protocols that the server offers by ALPN (RFC 7301), in its order of preference. The code of
-another protocol checks ``selected_alpn_protocol()`` of the peer's ``tls``."""
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _VERIFY_MODES = {
@@ -168,7 +165,7 @@ def _load_context(plan: TlsPlan, pair: CertificatePaths) -> ServerContext:
     # With renegotiation a client could demand one costly handshake after the other; nginx does not
     # allow it either. TLS 1.3 has none.
     context.options |= ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols(ALPN_PROTOCOLS)
+    context.set_alpn_protocols(ALPN_NAMES)
     chain = _read_file(pair.chain, "tls-cert")
     try:
         # A PEM file may have comments in any encoding around its certificates.

@@ -23,11 +23,9 @@ import uvloop
 from prefork.config import Config
 from prefork.config.networks import Networks
 from prefork.http.forwarded import TrustedProxies
-from prefork.http.http1.connection import Connection
-from prefork.http.http1.counting_connection import CountingConnection
 from prefork.http.limits import Limits, WebSocketLimits
 from prefork.http.load import Load
-from prefork.http.peer import Addresses
+from prefork.http.served_protocols import ServedProtocols
 from prefork.http.server_state import RequestHandler, ServerState
 from prefork.http.spool_disk import SpoolDisk, check_folder
 from prefork.plural import pluralize
@@ -36,7 +34,7 @@ from prefork.unix.descriptors import descriptor_limit
 from prefork.worker.accept.accept_events import AcceptEvents
 from prefork.worker.accept.accept_policy import AcceptPolicy, make_accept_policy
 from prefork.worker.accept.acceptor import Acceptor
-from prefork.worker.accept.endpoints import ConnectionFactory, Endpoint
+from prefork.worker.accept.endpoints import Endpoint
 from prefork.worker.accept.handoff import ConnectionHandoff, HandoffQueue
 from prefork.worker.accept.rebalance import Rebalancer
 from prefork.worker.app_api import worker
@@ -120,7 +118,7 @@ class HttpWorker:
         acceptor = Acceptor(
             server.loop,
             AcceptEvents(server.loop, self._endpoints, HandoffQueue(self._queue)),
-            self._connection_factory(server),
+            ServedProtocols(server),
             self._log,
             policy,
             server,
@@ -217,18 +215,6 @@ class HttpWorker:
         if self._spool_dir and not handler.streams_body:
             check_folder(self._spool_dir)
         return SpoolDisk(self._spool_dir, config.body_spool, config.spool_min_free, self._log)
-
-    @staticmethod
-    def _connection_factory(server: ServerState) -> ConnectionFactory:
-        """Return the function that makes the protocol of each connection."""
-        counts = server.limits.requests or server.limits.concurrency
-        # Chosen once, so that no other worker pays for counting.
-        kind = CountingConnection if counts else Connection
-
-        def connection(addresses: Addresses | None = None) -> Connection:
-            return kind(server, addresses)
-
-        return connection
 
     def _prepare_tls(self, loop: asyncio.AbstractEventLoop) -> None:
         tls = next((endpoint.tls for endpoint in self._endpoints if endpoint.tls is not None), None)

@@ -16,10 +16,10 @@ from typing import Any, Self
 from prefork.errors import ClientGoneError
 from prefork.http.exchange import Exchange
 from prefork.http.forwarded import TrustedProxies
-from prefork.http.http1.connection import Connection
-from prefork.http.http1.counting_connection import CountingConnection
+from prefork.http.http1.http1_protocol import Http1Protocol
 from prefork.http.limits import Limits
 from prefork.http.load import CONNECTION, Load
+from prefork.http.peer import Addresses
 from prefork.http.response_head import STATUS_LINES, HeaderPair, encode_field
 from prefork.http.server_state import RequestHandler, ServerState
 from prefork.http.spool_disk import SpoolDisk
@@ -186,11 +186,15 @@ class Client:
     """The client's side of one connection."""
 
     def __init__(
-        self, server: "MemoryServer", swallows: int | None = None, tls: object | None = None
+        self,
+        server: "MemoryServer",
+        swallows: int | None = None,
+        tls: object | None = None,
+        addresses: Addresses | None = None,
     ) -> None:
         self._server = server
         self.transport = MemoryTransport(server.loop, swallows, tls)
-        self.transport.protocol = self.connection = server.kind(server.state)
+        self.transport.protocol = self.connection = server.protocol.connect(addresses)
         server.state.load.add(+CONNECTION)  # as the acceptor does
         server.state.load.add_expected_requests(+1)
         self.connection.connection_made(self.transport)
@@ -353,8 +357,8 @@ class MemoryServer:
             Load([0], 0),
             spool=self.disk,
         )
-        counts = limits.requests or limits.concurrency
-        self.kind = CountingConnection if counts else Connection
+        self.protocol = Http1Protocol(self.state)
+        self.http1 = self.protocol.state
 
     def _make_handler(self) -> RequestHandler:
         return self.recorder
@@ -368,8 +372,13 @@ class MemoryServer:
         self.settle()
         self.loop.close()
 
-    def connect(self, swallows: int | None = None, tls: object | None = None) -> Client:
-        return Client(self, swallows, tls)
+    def connect(
+        self,
+        swallows: int | None = None,
+        tls: object | None = None,
+        addresses: Addresses | None = None,
+    ) -> Client:
+        return Client(self, swallows, tls, addresses)
 
     def run(self, callback: Callable[..., object], *arguments: object) -> None:
         """Call the server's code, and let the loop run until it has nothing to do."""

@@ -57,10 +57,10 @@ class Trial:
     def __init__(self) -> None:
         spools = (False, True, False, False, True)
         self._servers = [MemoryServer(streams, Limits()) for streams in spools]
-        self._servers[2].state.bulk_receivers.min_size = 0
-        self._servers[2].state.bulk_receivers.low_water_mark = 4
+        self._servers[2].http1.bulk_receivers.min_size = 0
+        self._servers[2].http1.bulk_receivers.low_water_mark = 4
         for server in self._servers[3:]:
-            server.kind = Nibbling
+            server.protocol.kind = Nibbling
 
     def close(self) -> None:
         """End the servers."""

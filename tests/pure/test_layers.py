@@ -46,6 +46,8 @@ LONGER = {
 }
 """Files that may be longer: the most lines, and the reason."""
 
+HTTP1 = "prefork.http.http1"
+
 NAMES_WITHOUT_MEANING = {"util", "utils", "helper", "helpers", "common", "manager", "misc"}
 
 
@@ -157,6 +159,19 @@ def test_pure_packages_use_neither_the_kernel_nor_a_clock() -> None:
             if module.room in PURE
             for line, name in module.imports()
             if name.split(".")[0] in IMPURE
+        ]
+    )
+
+
+def test_only_the_table_of_protocols_knows_a_protocol() -> None:
+    """A protocol is a package in ``http`` and an entry of the table, which names it as text."""
+    fail_with(
+        [
+            f"{module.name}:{line} imports {name}"
+            for module in MODULES
+            if not module.dotted.startswith(HTTP1)
+            for line, name in module.imports()
+            if name.startswith(HTTP1)
         ]
     )
 

@@ -1,5 +1,8 @@
 """HTTP/1.1 (RFC 9112): from the bytes of a client to exchanges, and from exchanges to bytes.
 
+http1_protocol.py       the entry of the table of protocols: makes connections
+http1_state.py          what the HTTP/1.1 connections of a worker share: readers and caches
+
 The connection:
 
 connection.py           from bytes to requests, from responses to the next request

@@ -99,6 +99,23 @@ class BaseConnection(asyncio.Protocol):
         """Go on with what waited for the client to read."""
         raise NotImplementedError
 
+    # What the client owes.
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the connection waits for the next request of its client."""
+        return self.phase == IDLE
+
+    @property
+    def awaits_request(self) -> bool:
+        """Whether the client has not sent the whole of a request that it began or is to begin."""
+        return self.phase in (NEW, READING_HEAD, READING_BODY)
+
+    @property
+    def awaits_reader(self) -> bool:
+        """Whether a response waits for the client to read."""
+        return self.phase == SENDING
+
     # Reading.
 
     def pause_reading(self) -> None:

@@ -39,12 +39,13 @@ from prefork.http.http1.base_connection import (
 from prefork.http.http1.bulk_receiver import BulkReceiver
 from prefork.http.http1.head_cache import MAX_CACHED_HEAD_SIZE
 from prefork.http.http1.http1_sink import Http1Sink
+from prefork.http.http1.http1_state import Http1State
 from prefork.http.http1.pipeline import MOSTLY_FRAMING, Pipeline
 from prefork.http.http1.trailing_data import TrailingDataReader
 from prefork.http.load import REQUEST
+from prefork.http.movable_connection import MovableConnection
 from prefork.http.peer import Addresses, Peer
 from prefork.http.request import RequestHead
-from prefork.http.server_state import ServerState
 
 
 class Connection(Pipeline):
@@ -54,9 +55,9 @@ class Connection(Pipeline):
 
     sink: Http1Sink
 
-    def __init__(self, server: ServerState, addresses: Addresses | None = None) -> None:
+    def __init__(self, http1: Http1State, addresses: Addresses | None = None) -> None:
         """``addresses``: as the PROXY protocol tells them; None: those of the socket."""
-        super().__init__(server)
+        super().__init__(http1)
         self._addresses = addresses
         self._is_trusted: bool | None = None
         """The client is a trusted proxy; None: not asked yet."""
@@ -80,10 +81,10 @@ class Connection(Pipeline):
         is_between, size = reader.is_between_requests, len(data)
         if is_between and self.phase <= IDLE:
             # Nothing is in progress, so bytes of a known request are that request.
-            content = b""
-            head = server.head_cache.get(data) if size <= MAX_CACHED_HEAD_SIZE else None
+            content, http1 = b"", self.http1
+            head = http1.head_cache.get(data) if size <= MAX_CACHED_HEAD_SIZE else None
             if head is None:
-                head, content = server.request_cache.lookup(data)
+                head, content = http1.request_cache.lookup(data)
             if head is not None:
                 exchange = Exchange(self, head, self.sink)
                 exchange.request_complete = True
@@ -112,10 +113,10 @@ class Connection(Pipeline):
             self._on_partial_request()
 
     def _parse(self, data: bytes | memoryview, is_cacheable: bool) -> None:
-        server, reader = self.server, self._reader
-        readers = server.readers
+        http1, reader = self.http1, self._reader
+        readers = http1.readers
         if reader is readers.idle_reader:
-            server.on_activity()
+            self.server.on_activity()
             reader = self._reader = readers.borrow(self)
         try:
             last = reader.read(data)
@@ -127,7 +128,7 @@ class Connection(Pipeline):
             self._reader = TrailingDataReader(readers.context, self, last)
             self.enqueue(last)
         elif is_cacheable and (head := reader.cacheable_head()) is not None:
-            server.request_cache.add(bytes(data), head)
+            http1.request_cache.add(bytes(data), head)
 
     def eof_received(self) -> bool:
         """Decide about a client that sent its last byte. Return True to keep the connection open.
@@ -288,7 +289,7 @@ class Connection(Pipeline):
         if self.phase != IDLE or self.current is not None:
             return False
         self.cache = None
-        reader, readers = self._reader, self.server.readers
+        reader, readers = self._reader, self.http1.readers
         if reader is not readers.idle_reader:
             if not reader.is_between_requests or reader.size:
                 return False
@@ -297,9 +298,9 @@ class Connection(Pipeline):
         return True
 
     @property
-    def is_idle(self) -> bool:
-        """Whether the connection waits for the next request of its client."""
-        return self.phase == IDLE
+    def movable(self) -> MovableConnection:
+        """This connection: another worker can continue with it between two requests."""
+        return self
 
     def skip_first_deadline(self) -> None:
         """Make a new connection an idle one: its client had a request answered elsewhere, and is
@@ -315,7 +316,7 @@ class Connection(Pipeline):
         self.transport.abort()
 
     def _close_reader(self) -> None:
-        reader, self._reader = self._reader, self.server.readers.idle_reader
+        reader, self._reader = self._reader, self.http1.readers.idle_reader
         if reader is not self._reader:
             reader.close()
 
@@ -381,7 +382,7 @@ class Connection(Pipeline):
             self.refuse(ClientError(400, MOSTLY_FRAMING))
         elif self.phase != SENDING:
             self.phase, self.deadline = READING_BODY, reader.body_progress.deadline()
-            remaining, receivers = reader.remaining_spooled_size(), server.bulk_receivers
+            remaining, receivers = reader.remaining_spooled_size(), self.http1.bulk_receivers
             if remaining > receivers.min_size and self.current is None and not self._waiting:
                 progress = reader.body_progress
                 BulkReceiver(self, reader.incoming, progress, remaining, receivers).begin()

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from prefork.http.exchange import Exchange
 from prefork.http.http1.connection import Connection
+from prefork.http.http1.http1_state import Http1State
 from prefork.http.peer import Addresses
 from prefork.http.response_head import RETRY_AFTER
-from prefork.http.server_state import ServerState
 
 
 class CountingConnection(Connection):
@@ -22,9 +22,9 @@ class CountingConnection(Connection):
 
     __slots__ = ("_remaining_requests",)
 
-    def __init__(self, server: ServerState, addresses: Addresses | None = None) -> None:
-        super().__init__(server, addresses)
-        self._remaining_requests = server.limits.requests or math.inf
+    def __init__(self, http1: Http1State, addresses: Addresses | None = None) -> None:
+        super().__init__(http1, addresses)
+        self._remaining_requests = self.server.limits.requests or math.inf
         """Requests that are still answered."""
 
     def _start_exchange(self, exchange: Exchange, handle: Callable[[Exchange], None]) -> None:

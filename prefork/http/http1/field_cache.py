@@ -18,7 +18,7 @@ Design
 - **Rejected: a cache of single lines.** It cost as much as the parser.
 """
 
-from prefork.http.request import RequestHead
+from prefork.http.request import CachedFields, CachedFieldsHead, RequestHead
 from prefork.http.validation import METHODS, SLASH
 
 MAX_FIELDS_SIZE = 2048
@@ -35,42 +35,6 @@ _PAUSE = 8 * _MAX_MISSES
 
 _COOKIE = b"\r\nCookie: "
 _PRINTABLE = bytes([*range(0x20, 0x7F), *range(0x80, 0x100)])
-
-
-class CachedFields:
-    """The fields of a request without its cookie."""
-
-    handler_cache: dict[str, object] | None = None
-    """Data that the handler derived from the fields alone."""
-
-    def __init__(self, head: RequestHead) -> None:
-        self.headers = [pair for pair in head.headers if pair[0] != b"cookie"]
-        self.forwarded = head.forwarded
-
-
-class CachedFieldsHead(RequestHead):
-    """The head of a request whose fields are cached."""
-
-    def __init__(
-        self, target: bytes, method: str, fields: CachedFields, cookie: bytes | None, place: int
-    ) -> None:
-        """``cookie``: its value, None without; ``place``: its index among the fields."""
-        self.target = self.path = target
-        if b"?" in target:
-            self.path, _, self.query = target.partition(b"?")
-        self.method = method
-        self.fields = fields
-        self.forwarded = fields.forwarded
-        self.cookie = cookie
-        self._place = place
-
-    @property
-    def headers(self) -> list[tuple[bytes, bytes]]:  # type: ignore[override]
-        """Names in lower case, in the order sent. A new list at each access."""
-        headers = self.fields.headers.copy()
-        if self.cookie is not None:
-            headers.insert(self._place, (b"cookie", self.cookie))
-        return headers
 
 
 class FieldCache(dict[bytes, CachedFields]):

@@ -16,9 +16,9 @@ Design
 from prefork.errors import ClientError
 from prefork.http.exchange import Exchange
 from prefork.http.http1.base_connection import CLOSING, BaseConnection
+from prefork.http.http1.http1_state import Http1State
 from prefork.http.http1.reader import RequestReader
 from prefork.http.request import MAX_WHOLE_REQUEST_SIZE
-from prefork.http.server_state import ServerState
 
 MAX_WAITING = 16
 """Requests that wait before the rest of a piece is left unparsed. At least two: the last one may
@@ -34,14 +34,15 @@ parsed whole, because a request with a small body is looked up by all of its byt
 class Pipeline(BaseConnection):
     """The part of a connection that keeps its requests in order."""
 
-    __slots__ = ("_is_held", "_reader", "_refusal", "_unparsed", "_waiting", "current")
+    __slots__ = ("_is_held", "_reader", "_refusal", "_unparsed", "_waiting", "current", "http1")
 
     is_multiplexed = False
     slice_size = SLICE_SIZE
     max_waiting = MAX_WAITING
 
-    def __init__(self, server: ServerState) -> None:
-        super().__init__(server)
+    def __init__(self, http1: Http1State) -> None:
+        super().__init__(http1.server)
+        self.http1 = http1
         self.current: Exchange | None = None
         """The request that is being answered."""
         self._waiting: list[Exchange] = []
@@ -50,7 +51,7 @@ class Pipeline(BaseConnection):
         """Reading is paused because requests wait behind another one."""
         self._unparsed: memoryview | None = None
         """The unparsed end of a long piece. While there is one, requests wait."""
-        self._reader: RequestReader = server.readers.idle_reader
+        self._reader: RequestReader = http1.readers.idle_reader
         """A borrowed reader while there is something to read, and shortly after."""
         self._refusal: ClientError | None = None
         """The error that ends the connection after the requests before it."""

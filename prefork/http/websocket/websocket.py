@@ -190,6 +190,11 @@ class WebSocket(asyncio.Protocol):
             self._answers_unread = False
             self._parse_buffered()
 
+    @property
+    def movable(self) -> None:
+        """None: the state of the WebSocket is in the app of this worker."""
+        return None
+
     def in_flight(self) -> tuple[()]:
         """Return nothing: a WebSocket has no request that the clock has to time out."""
         return ()

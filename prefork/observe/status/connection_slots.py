@@ -11,12 +11,26 @@ Design
 """
 
 from collections.abc import Collection, Iterable
+from typing import Protocol
 
-from prefork.http.http1.base_connection import IDLE, NEW, READING_BODY, READING_HEAD, SENDING
-from prefork.http.http1.connection import Connection
 
-_CLOSE_ORDER = ((NEW, READING_HEAD, READING_BODY), (IDLE,), (SENDING,))
-"""Phases of a connection, in the order in which connections are closed."""
+class ReplaceableConnection(Protocol):
+    """The part of a connection that decides whether it may end for another one."""
+
+    @property
+    def awaits_request(self) -> bool:
+        """Whether the client has not sent the whole of a request that it began or is to begin."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the connection waits for the next request of its client."""
+
+    @property
+    def awaits_reader(self) -> bool:
+        """Whether a response waits for the client to read."""
+
+    def abort(self) -> None:
+        """Reset the connection."""
 
 
 class ConnectionSlots:
@@ -24,10 +38,10 @@ class ConnectionSlots:
 
     def __init__(self, maximum: int) -> None:
         self._maximum = maximum
-        self._order: dict[Connection, None] = {}
+        self._order: dict[ReplaceableConnection, None] = {}
         """All connections in the order of their arrival; some may be closed already."""
 
-    def add(self, connection: Connection, connections: Collection[object]) -> None:
+    def add(self, connection: ReplaceableConnection, connections: Collection[object]) -> None:
         """Add a connection that was accepted. ``connections`` are all open ones."""
         if len(self._order) >= 2 * self._maximum:
             self._order = {each: None for each in self._order if each in connections}
@@ -45,11 +59,18 @@ class ConnectionSlots:
         return True
 
 
-def find_oldest_closable(in_order: Iterable[Connection]) -> Connection | None:
+def find_oldest_closable(
+    in_order: Iterable[ReplaceableConnection],
+) -> ReplaceableConnection | None:
     """Return the connection to close; None: the responses of all are being made."""
     candidates = list(in_order)
-    for phases in _CLOSE_ORDER:
-        for each in candidates:
-            if each.phase in phases:
-                return each
+    for each in candidates:
+        if each.awaits_request:
+            return each
+    for each in candidates:
+        if each.is_idle:
+            return each
+    for each in candidates:
+        if each.awaits_reader:
+            return each
     return None

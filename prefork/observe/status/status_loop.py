@@ -13,15 +13,15 @@ import signal
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 
 from prefork.config.networks import Networks
 from prefork.http.forwarded import TrustedProxies
-from prefork.http.http1.connection import Connection
 from prefork.http.limits import Limits
 from prefork.http.load import CONNECTION, Load
+from prefork.http.served_protocols import ServedProtocols
 from prefork.http.server_state import ServerState
 from prefork.http.tick import TICK_PERIOD as TICK
 from prefork.observe.status.access_control import AccessControl
@@ -105,6 +105,7 @@ class _Server:
         no_proxies = TrustedProxies(Networks(()), frozenset(), False)
         self._server_state = ServerState(loop, site, _LIMITS, no_proxies, self._load)
         self._server_state.on_connection_closed = self._start_listening
+        self._protocols = ServedProtocols(self._server_state)
         self._slots = ConnectionSlots(MAX_CONNECTIONS)
         self._has_timer = False
         """Whether the timer runs that advances the clock and the deadlines of connections."""
@@ -155,9 +156,13 @@ class _Server:
         self._loop.create_task(self._connect(accepted))
 
     async def _connect(self, accepted: socket.socket) -> None:
-        connection = Connection(self._server_state)
+        connection = self._protocols.default.connect()
         self._slots.add(connection, self._server_state.connections)
-        await self._loop.connect_accepted_socket(lambda: connection, accepted)
+
+        def connect() -> asyncio.Protocol:
+            return cast(asyncio.Protocol, connection)
+
+        await self._loop.connect_accepted_socket(connect, accepted)
 
     def _tick(self) -> None:
         """Advance the clock and the deadlines, as long as there are connections."""

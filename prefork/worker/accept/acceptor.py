@@ -21,10 +21,10 @@ import asyncio
 import errno
 import logging
 from collections.abc import Callable
-from functools import partial
 from socket import socket as Socket  # noqa: N812 - as it was before an app patched the module
 from typing import Any
 
+from prefork.http.exchange import OpenConnection
 from prefork.http.load import CONNECTION
 from prefork.http.peer import Addresses
 from prefork.http.server_state import ServerState
@@ -65,7 +65,7 @@ class Acceptor:
         self,
         loop: asyncio.AbstractEventLoop,
         events: AcceptEvents,
-        make_protocol: ConnectionFactory,
+        protocols: ConnectionFactory,
         log: logging.Logger,
         policy: AcceptPolicy,
         server: ServerState,
@@ -74,9 +74,9 @@ class Acceptor:
     ) -> None:
         """Make the acceptor of one worker.
 
-        ``make_protocol``: makes the protocol object of a connection. ``max_connections``:
-        connections that the worker may have open at once. ``on_accepted``: called with the
-        descriptor of each new connection.
+        ``protocols``: makes the protocol object of a connection. ``max_connections``: connections
+        that the worker may have open at once. ``on_accepted``: called with the descriptor of each
+        new connection.
         """
         self._loop = loop
         self._events = events
@@ -88,8 +88,8 @@ class Acceptor:
         self._load = policy.load
         self._on_accepted = on_accepted
         self._is_full = False
-        self._make_protocol = make_protocol
-        self._handshaker = Handshaker(loop, make_protocol, log)
+        self._protocols = protocols
+        self._handshaker = Handshaker(loop, protocols, log)
         self._log = log
         self._is_stopped = False
         self._is_closed = False
@@ -317,8 +317,11 @@ class Acceptor:
         The loop's coroutine waits exactly once. A task would run it up to that wait and later to
         its end; doing both here costs a tenth of that.
         """
-        make = partial(self._make_protocol, addresses)
-        connecting = self._loop.connect_accepted_socket(make, AcceptedSocket(fd, family))  # type: ignore[arg-type]
+
+        def connect() -> asyncio.Protocol:
+            return self._protocols.connect(addresses)
+
+        connecting = self._loop.connect_accepted_socket(connect, AcceptedSocket(fd, family))  # type: ignore[arg-type]
         made = connecting.send(None)
         self._pending[made] = connecting
         made.add_done_callback(then)
@@ -334,8 +337,9 @@ class Acceptor:
             self.resume_if_room()
 
     def _finish_connecting_idle(self, made: asyncio.Future[Any]) -> None:
-        _, connection = self._finish_connecting(made)
-        connection.skip_first_deadline()
+        connection: OpenConnection = self._finish_connecting(made)[1]
+        if connection.movable is not None:
+            connection.movable.skip_first_deadline()
 
     def _end_handshake(self, handshake: asyncio.Future[Any]) -> None:
         del self._pending[handshake]

@@ -29,15 +29,21 @@ from prefork.unix.listeners import Listener
 
 _TLS_CLOSE_TIMEOUT = 10 * 365 * 86400.0
 """Seconds that asyncio may take to end TLS: the connection has deadlines of its own for that
-(http/http1/base_connection.py)."""
+(``OpenConnection.deadline``)."""
 
 
 class ConnectionFactory(Protocol):
-    """Makes the protocol object of a new connection."""
+    """Makes the protocol objects of new connections (ServedProtocols in http).
 
-    def __call__(self, addresses: Addresses | None = None) -> asyncio.Protocol:
-        """Make the protocol object of a connection. ``addresses``: of client and server, from a
-        PROXY header or the listener; None: the socket is asked."""
+    ``addresses``: of client and server, from a PROXY header or the listener; None: the socket is
+    asked.
+    """
+
+    def connect(self, addresses: Addresses | None = None, /) -> asyncio.Protocol:
+        """Make the protocol object of a connection without TLS."""
+
+    def connect_tls(self, addresses: Addresses | None = None, /) -> asyncio.Protocol:
+        """Make the protocol object of a connection whose TLS handshake is to follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +111,10 @@ class Handshaker:
     """Reads PROXY headers and does TLS handshakes, then makes the connection."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, make_protocol: ConnectionFactory, log: logging.Logger
+        self, loop: asyncio.AbstractEventLoop, protocols: ConnectionFactory, log: logging.Logger
     ) -> None:
         self._loop = loop
-        self._make_protocol = make_protocol
+        self._protocols = protocols
         self._log = log
         self._has_warned = False
 
@@ -137,15 +143,21 @@ class Handshaker:
     async def _make_connection(
         self, endpoint: Endpoint, sock: socket.socket, addresses: Addresses | None
     ) -> None:
+        def connect() -> asyncio.Protocol:
+            return self._protocols.connect(addresses)
+
+        def connect_tls() -> asyncio.Protocol:
+            return self._protocols.connect_tls(addresses)
+
         tls = endpoint.tls
         if tls is None:
-            await self._loop.connect_accepted_socket(lambda: self._make_protocol(addresses), sock)
+            await self._loop.connect_accepted_socket(connect, sock)
         else:
             sender = AlertSender(sock)
             current_alert_sender.set(sender)
             try:
                 await self._loop.connect_accepted_socket(
-                    lambda: self._make_protocol(addresses),
+                    connect_tls,
                     sock,
                     ssl=tls.context,
                     ssl_handshake_timeout=endpoint.handshake_timeout,

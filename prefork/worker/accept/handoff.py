@@ -28,7 +28,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
-from prefork.http.http1.connection import Connection
+from prefork.http.movable_connection import MovableConnection
 from prefork.http.peer import Addresses
 from prefork.http.server_state import ServerState
 from prefork.unix.shared_queue import SharedQueue, unread_bytes
@@ -97,8 +97,13 @@ class ConnectionHandoff:
             )
         if is_active:
             for each in list(islice(self._server.connections, MAX_CHECKED)):
-                if isinstance(each, Connection) and each.is_idle and self._has_unread_request(each):
-                    self._hand_off_after_answer(each)
+                connection = each.movable
+                if (
+                    connection is not None
+                    and connection.is_idle
+                    and self._has_unread_request(connection)
+                ):
+                    self._hand_off_after_answer(connection)
 
     def _is_overloaded(self) -> bool:
         """Return whether requests are likely to wait for this worker. It is not known how long an
@@ -110,11 +115,11 @@ class ConnectionHandoff:
         enough = OVERLOAD / 2 if self.is_active else OVERLOAD
         return busy >= enough and busy * stats.answer_interval >= LONG_CALL
 
-    def _has_unread_request(self, connection: Connection) -> bool:
+    def _has_unread_request(self, connection: MovableConnection) -> bool:
         """Return whether the client has sent something while the worker was busy with others."""
         return unread_bytes(connection.transport.get_extra_info("socket").fileno()) > 0
 
-    def _hand_off_after_answer(self, connection: Connection) -> None:
+    def _hand_off_after_answer(self, connection: MovableConnection) -> None:
         """Hand a connection off once its response is written. It is not read from here on, since a
         sibling may read next. The only connection of a worker stays: its client waits for no other.
         """
@@ -127,7 +132,7 @@ class ConnectionHandoff:
             connection.pause_reading()
             self._hand_off_when_written(connection, WRITE_TURNS)
 
-    def _hand_off_when_written(self, connection: Connection, turns: int) -> None:
+    def _hand_off_when_written(self, connection: MovableConnection, turns: int) -> None:
         if self.is_active and is_transferable(connection) and self._hand_off(connection):
             connection.give_away()
         elif turns and connection.transport.get_write_buffer_size():
@@ -135,7 +140,7 @@ class ConnectionHandoff:
         else:
             connection.resume_reading()
 
-    def _hand_off(self, connection: Connection) -> bool:
+    def _hand_off(self, connection: MovableConnection) -> bool:
         sock, peer = connection.transport.get_extra_info("socket"), connection.peer
         return self._queue.put(sock.fileno(), sock.family, Addresses(peer.client, peer.server))
 
@@ -145,7 +150,7 @@ class ConnectionHandoff:
         self._server.call_after_each_response(None)
 
 
-def is_transferable(connection: Connection) -> bool:
+def is_transferable(connection: MovableConnection) -> bool:
     """Return whether another worker could continue with a connection: it is between two requests,
     and this process holds no byte that was sent to its client or by it."""
     return (

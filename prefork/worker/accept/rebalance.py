@@ -8,7 +8,6 @@ the least load accepts them.
 
 import random
 
-from prefork.http.http1.connection import Connection
 from prefork.http.load import CONNECTION, REQUEST, UNAVAILABLE
 from prefork.http.server_state import ServerState
 from prefork.unix.scoreboard import Row
@@ -44,8 +43,9 @@ class Rebalancer:
         row = self._row
         surplus = count_surplus(row.loads[: row.rows.used].tolist(), row.number)
         if surplus:
-            open_ones = [each for each in self._server.connections if isinstance(each, Connection)]
-            going = random.sample(open_ones, min(surplus, len(open_ones)))
+            connections = self._server.connections
+            movable = [each.movable for each in connections if each.movable is not None]
+            going = random.sample(movable, min(surplus, len(movable)))
             for connection in going:
                 connection.close_requested = True
 

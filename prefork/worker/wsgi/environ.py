@@ -18,8 +18,7 @@ from urllib.parse import unquote_to_bytes
 from prefork.http.body import WholeBody
 from prefork.http.connection_cache import ConnectionCache
 from prefork.http.exchange import ClientConnection, Exchange
-from prefork.http.http1.field_cache import CachedFields, CachedFieldsHead
-from prefork.http.request import RequestHead
+from prefork.http.request import CachedFields, CachedFieldsHead, RequestHead
 from prefork.unix.streams import error_stream
 from prefork.worker.request.proxy_headers import apply_to_environ
 from prefork.worker.request.tls_info import tls_environ

@@ -12,7 +12,7 @@ from prefork.http.load import CONNECTION
 from prefork.http.peer import Peer
 from prefork.http.request import RequestHead
 from tests.fuzz.memory import MemoryServer, MemoryTransport
-from tests.pure.toy_protocol import ToyConnection, parse_frames
+from tests.toy_protocol import ToyConnection, parse_frames
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -200,6 +200,7 @@ class OnToyProtocol:
         self._transport = MemoryTransport(server.loop, None)
         self._transport.protocol = self._connection = ToyConnection(server.state)
         server.state.load.add(+CONNECTION)
+        server.state.load.add_expected_requests(+1)
         self._connection.connection_made(self._transport)
         self._transport.put(b"1 %b /\n" % method.encode())
         (self.exchange,) = server.recorder.later

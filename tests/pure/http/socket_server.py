@@ -35,7 +35,7 @@ class SocketClient:
         """The client has read the end of the server's bytes."""
         loop = server.loop
         self.transport, self.connection = loop.run_until_complete(
-            loop.connect_accepted_socket(lambda: server.kind(server.state), other)
+            loop.connect_accepted_socket(server.protocol.connect, other)
         )
         server.state.load.add(+CONNECTION)  # as the acceptor does
         server.state.load.add_expected_requests(+1)

@@ -220,7 +220,7 @@ def test_a_body_that_the_disk_cannot_hold_is_refused_while_it_arrives() -> None:
 
 @pytest.fixture
 def with_low_water_mark(server: MemoryServer) -> MemoryServer:
-    server.state.bulk_receivers.low_water_mark = PIECE
+    server.http1.bulk_receivers.low_water_mark = PIECE
     return server
 
 
@@ -235,10 +235,10 @@ def test_the_server_is_woken_for_large_pieces_except_the_last_two(
     client = with_low_water_mark.connect().send(head(SIZE))
     assert low_water_mark(client) == PIECE
     client.send(CONTENT[: PIECE - 1])
-    assert with_low_water_mark.state.bulk_receivers
+    assert with_low_water_mark.http1.bulk_receivers
     client.send(CONTENT[PIECE - 1 : PIECE])
     assert low_water_mark(client) == 1
-    assert not with_low_water_mark.state.bulk_receivers
+    assert not with_low_water_mark.http1.bulk_receivers
     assert client.send(CONTENT[PIECE:] + GET).statuses == [200, 200]
     assert [seen.body for seen in with_low_water_mark.take_seen()] == [CONTENT, b""]
 
@@ -256,14 +256,14 @@ def test_a_slow_client_is_read_as_it_sends(with_low_water_mark: MemoryServer) ->
         client.send(CONTENT[at : at + 1])
         with_low_water_mark.pass_time(2)
     assert low_water_mark(client) == 1
-    assert not with_low_water_mark.state.bulk_receivers
+    assert not with_low_water_mark.http1.bulk_receivers
     assert client.send(CONTENT[8:]).statuses == [200]
     assert [seen.body for seen in with_low_water_mark.take_seen()] == [CONTENT]
 
 
 def test_bytes_that_came_in_time_count_before_they_are_read() -> None:
     with MemoryServer(False, Limits(body_timeout=0.2)) as server:
-        server.state.bulk_receivers.low_water_mark = PIECE
+        server.http1.bulk_receivers.low_water_mark = PIECE
         client = server.connect().send(head(SIZE), CONTENT[:1])
         server.pass_time(0.5)
         assert client.statuses == []
@@ -288,7 +288,7 @@ def test_nothing_stays_of_a_client_that_leaves_below_the_low_water_mark(
     client = with_low_water_mark.connect().send(head(SIZE), CONTENT[:MIN_BULK_SIZE])
     getattr(client, ends)()
     assert client.transport.closing
-    assert not with_low_water_mark.state.bulk_receivers
+    assert not with_low_water_mark.http1.bulk_receivers
     assert not with_low_water_mark.state.connections
 
 

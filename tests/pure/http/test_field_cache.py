@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from prefork.http.http1 import field_cache
-from prefork.http.http1.field_cache import MAX_CACHED_FIELDS, CachedFieldsHead
+from prefork.http.http1.field_cache import MAX_CACHED_FIELDS
 from prefork.http.limits import Limits
+from prefork.http.request import CachedFieldsHead
 from tests.fuzz.memory import MemoryServer, Seen
 
 AGENT = b"User-Agent: x"
@@ -66,7 +67,7 @@ Outcome = tuple[list[Seen], list[int], bool]
 
 def outcome(server: MemoryServer, data: bytes) -> Outcome:
     server.take_seen()
-    server.state.request_cache.fields.misses = 0
+    server.http1.request_cache.fields.misses = 0
     client = server.connect().send(data)
     result = server.take_seen(), client.statuses, client.closed
     client.leave()
@@ -84,12 +85,12 @@ def teach(server: MemoryServer) -> None:
     for number in range(3):
         for shape in SHAPES:
             server.connect().send(shape(number))
-    assert len(server.state.request_cache.fields) == 1
+    assert len(server.http1.request_cache.fields) == 1
 
 
 def is_cached(server: MemoryServer, data: bytes) -> bool:
-    server.state.request_cache.fields.misses = 0
-    return server.state.request_cache.fields.parse(data) is not None
+    server.http1.request_cache.fields.misses = 0
+    return server.http1.request_cache.fields.parse(data) is not None
 
 
 @shapes
@@ -194,7 +195,7 @@ def test_pieces_of_two_requests_mean_the_same_as_to_the_parser() -> None:
 def test_unusual_requests_are_not_cached(server: MemoryServer, data: bytes) -> None:
     for _ in range(3):
         server.connect().send(data)
-    assert not server.state.request_cache.fields
+    assert not server.http1.request_cache.fields
 
 
 @pytest.mark.parametrize("limits", [Limits(line=50), Limits(header_size=50), Limits(keepalive=0)])
@@ -206,7 +207,7 @@ def test_limits_hold_for_cached_fields(limits: Limits) -> None:
         client = server.connect().send(bare(10**30))
         assert client.statuses == [200] or client.closed
         assert not any(
-            isinstance(head, CachedFieldsHead) for head in server.state.head_cache.values()
+            isinstance(head, CachedFieldsHead) for head in server.http1.head_cache.values()
         )
 
 
@@ -222,16 +223,16 @@ def test_the_cache_is_bounded(server: MemoryServer) -> None:
     for number in range(3 * MAX_CACHED_FIELDS):
         data = request(b"GET /", b"Host: a", b"X: %d" % number)
         server.connect().send(data, data)
-        assert len(server.state.request_cache.fields) <= MAX_CACHED_FIELDS
+        assert len(server.http1.request_cache.fields) <= MAX_CACHED_FIELDS
     client = server.connect()
     for number in range(2 * field_cache._MAX_SEEN):
         client.send(request(b"GET /", b"Host: a", b"Y: %d" % number))
-        assert len(server.state.request_cache.fields._seen) <= field_cache._MAX_SEEN
+        assert len(server.http1.request_cache.fields._seen) <= field_cache._MAX_SEEN
 
 
 def test_the_cache_pauses_when_nothing_recurs(server: MemoryServer) -> None:
     teach(server)
-    known = server.state.request_cache.fields
+    known = server.http1.request_cache.fields
     for number in range(field_cache._MAX_MISSES):
         assert known.parse(bare(0)) is not None
         known.misses = number

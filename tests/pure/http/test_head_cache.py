@@ -34,7 +34,7 @@ def alone(server: MemoryServer, data: bytes) -> list[Seen]:
 
 def test_a_request_that_was_seen_twice_is_cached_for_all_connections(server: MemoryServer) -> None:
     for known in (0, 0, 1, 1):
-        assert len(server.state.head_cache) == known
+        assert len(server.http1.head_cache) == known
         server.connect().send(GET)
     first, *others = server.take_seen()
     assert first.target == b"/a?b"
@@ -95,7 +95,7 @@ def test_no_sequence_of_requests_poisons_the_requests_of_other_clients(
 
 def test_a_head_that_announces_a_body_is_cached_with_any_body(server: MemoryServer) -> None:
     for content in (b"first", b"other", b"\r\n\r\n!", b"GET /"):
-        assert len(server.state.head_cache.with_body) == (content not in (b"first", b"other"))
+        assert len(server.http1.head_cache.with_body) == (content not in (b"first", b"other"))
         server.connect().send(POST.replace(b"hello", content))
         (seen,) = server.take_seen()
         assert seen.body == content
@@ -115,7 +115,7 @@ def test_a_body_ends_where_its_length_says(server: MemoryServer) -> None:
 def test_the_bytes_of_a_cached_request_inside_of_a_body_stay_a_body(server: MemoryServer) -> None:
     for _ in range(3):
         server.connect().send(GET)
-    assert GET in server.state.head_cache
+    assert GET in server.http1.head_cache
     head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (2 * len(GET))
     for pieces in ([head, GET, GET], [head + GET, GET], [head[:-2], b"\r\n", GET, GET]):
         server.take_seen()
@@ -177,9 +177,9 @@ def test_a_cached_request_may_end_its_connection(server: MemoryServer) -> None:
     for _ in range(4):
         assert server.connect().send(closing).closed
         assert server.connect().send(FIRST["body-and-close"]).closed
-    assert set(server.state.head_cache) == {closing}
-    assert len(server.state.head_cache.with_body) == 1
-    assert not server.state.request_cache.fields
+    assert set(server.http1.head_cache) == {closing}
+    assert len(server.http1.head_cache.with_body) == 1
+    assert not server.http1.request_cache.fields
 
 
 def test_without_keep_alive_cached_requests_end_their_connections_too() -> None:
@@ -187,7 +187,7 @@ def test_without_keep_alive_cached_requests_end_their_connections_too() -> None:
         for _ in range(4):
             client = server.connect().send(GET)
             assert (client.statuses, client.closed) == ([200], True)
-        assert server.state.head_cache
+        assert server.http1.head_cache
 
 
 def test_a_cached_request_ends_its_connection_when_the_worker_drains(
@@ -223,8 +223,8 @@ def test_the_cache_of_heads_is_bounded(server: MemoryServer) -> None:
     for number in range(MAX_CACHED_HEADS + MAX_SEEN_HEADS):
         request = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number
         client.send(request, *([request] if number < 2 * MAX_CACHED_HEADS else []))
-        assert len(server.state.head_cache) <= MAX_CACHED_HEADS
-        assert len(server.state.head_cache._seen) <= MAX_SEEN_HEADS
+        assert len(server.http1.head_cache) <= MAX_CACHED_HEADS
+        assert len(server.http1.head_cache._seen) <= MAX_SEEN_HEADS
 
 
 def test_a_client_that_does_not_read_gets_no_further_responses(server: MemoryServer) -> None:

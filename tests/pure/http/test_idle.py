@@ -26,7 +26,7 @@ def is_released(server: MemoryServer, client: Client) -> bool:
     """Return whether the server keeps nothing for a connection, and no tick checks it."""
     connection = client.connection
     kept = (
-        connection._reader is not server.state.readers.idle_reader or connection.cache is not None
+        connection._reader is not server.http1.readers.idle_reader or connection.cache is not None
     )
     return not kept and connection not in server.state.active_connections
 
@@ -85,14 +85,14 @@ def test_empty_lines_do_not_add_up_in_a_reader_that_is_lent_again(
     client = server.connect().send(b"\r\n", GET)
     server.pass_time(MAX_IDLE_CHECK_INTERVAL)
     client.leave()
-    assert all(reader.size == 0 for reader in server.state.readers._readers)
+    assert all(reader.size == 0 for reader in server.http1.readers._readers)
 
 
 def test_the_pool_of_readers_is_bounded(server: MemoryServer) -> None:
     for client in [server.connect().send(GET[:5]) for _ in range(2 * MAX_POOLED_READERS)]:
         client.send(GET[5:])
     server.pass_time(1)
-    assert len(server.state.readers._readers) == MAX_POOLED_READERS
+    assert len(server.http1.readers._readers) == MAX_POOLED_READERS
 
 
 def test_an_idle_connection_is_closed_soon_after_its_deadline(server: MemoryServer) -> None:

@@ -1,7 +1,6 @@
 """Limits on the head of a request, and the bytes at which they are noticed."""
 
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
 
@@ -131,7 +130,7 @@ def test_a_body_that_announces_too_many_bytes_is_a_413(length: int) -> None:
 
 def test_a_body_that_breaks_while_it_waits_in_a_pipeline_is_refused_in_its_turn() -> None:
     with AsgiServer(HELLO) as server:
-        server.kind = Nibbling
+        server.protocol.kind = Nibbling
         client = server.connect().send(request() + CHUNKED + b"nonsense\r\n" * 3)
         assert b"".join(client.out.split(b"hello")).count(b"HTTP/1.1 ") == 2
         assert b"HTTP/1.1 400 " in client.out
@@ -190,8 +189,7 @@ def test_the_client_is_the_one_that_a_proxy_header_names() -> None:
         await HELLO(scope, receive, send)
 
     with AsgiServer(app) as server:
-        server.kind = partial(server.kind, addresses=addresses)  # type: ignore[assignment]
-        server.connect().send(request())
+        server.connect(addresses=addresses).send(request())
     assert (scopes[0]["client"], scopes[0]["server"]) == (
         ("198.51.100.7", 5000),
         ("203.0.113.1", 80),

@@ -28,7 +28,7 @@ from prefork.worker.monitor.watchdog import Watchdog
 from prefork.worker.wsgi.environ import EnvironBuilder
 from prefork.worker.wsgi.wsgi_threads import ThreadedWsgiHandler
 from tests.fuzz.memory import MemoryServer, MemoryTransport
-from tests.pure.toy_protocol import Frame, ToyConnection, parse_frames
+from tests.toy_protocol import Frame, ToyConnection, parse_frames
 
 THREADS = 2
 DEADLINE = 10.0
@@ -102,6 +102,7 @@ class ToyServer:
         self.transport = MemoryTransport(memory.loop, None)
         self.transport.protocol = connection = ToyConnection(self.state)
         self.state.load.add(+CONNECTION)
+        self.state.load.add_expected_requests(+1)
         connection.connection_made(self.transport)
 
     def _make_handler(self) -> None:

@@ -13,7 +13,7 @@ from typing import cast
 from prefork.http.connection_cache import ConnectionCache
 from prefork.http.exchange import Exchange
 from prefork.http.flow_control import FlowControl
-from prefork.http.peer import Peer
+from prefork.http.peer import Addresses, Peer
 from prefork.http.request import RequestHead
 from prefork.http.server_state import ServerState
 from prefork.http.transport import reset
@@ -58,28 +58,49 @@ class ToySink:
         return 0
 
 
+class ToyProtocol:
+    """The entry of the table of protocols (HttpProtocol)."""
+
+    def __init__(self, server: ServerState) -> None:
+        self._server = server
+
+    def connect(self, addresses: Addresses | None = None) -> "ToyConnection":
+        return ToyConnection(self._server, addresses)
+
+
 class ToyConnection(asyncio.Protocol):
-    """The connection of one client, with all that the worker asks of a connection."""
+    """The connection of one client, with all that the worker asks of a connection.
+
+    A sibling cannot continue with it, because it never knows which answers the client has.
+    """
 
     is_multiplexed = True
+    movable = None
+    awaits_request = awaits_reader = False
     close_requested = False
     cache: ConnectionCache | None = None
     deadline = float("inf")
     transport: asyncio.Transport
     peer: Peer
 
-    def __init__(self, server: ServerState) -> None:
+    def __init__(self, server: ServerState, addresses: Addresses | None = None) -> None:
         self.server = server
+        self._addresses = addresses
         self.flow = FlowControl(server.loop, server.clock)
         self._sinks: dict[Exchange, ToySink] = {}
+        self._unread = b""
+        """The beginning of a line."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = self.flow.transport = cast(asyncio.Transport, transport)
-        self.peer = Peer(transport)
+        self.peer = Peer(transport, self._addresses)
         self.server.add_connection(self)
+        self.server.pending_connections.add(self)
 
     def data_received(self, data: bytes) -> None:
-        for line in data.splitlines():
+        self.server.pending_connections.discard(self)
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
             number, method, path = line.split()
             head = RequestHead(path, [])
             head.method = method.decode()
@@ -100,12 +121,18 @@ class ToyConnection(asyncio.Protocol):
         self.flow.wake_writers()
         self.server.connection_closed(self)
 
+    @property
+    def is_idle(self) -> bool:
+        return not self._sinks
+
     def in_flight(self) -> tuple[Exchange, ...]:
         return tuple(self._sinks)
 
     def finish_exchange(self, exchange: Exchange) -> None:
         if self._sinks.pop(exchange, None) is not None:
             self.server.count_ended(exchange)
+        if self.close_requested and not self._sinks:
+            self.transport.close()
 
     def abort_response(self, exchange: Exchange) -> None:
         self._sinks[exchange].send_frame(b"cut")
@@ -132,6 +159,8 @@ class ToyConnection(asyncio.Protocol):
 
     def drain(self) -> None:
         self.close_requested = True
+        if not self._sinks:
+            self.transport.close()
 
     def release_if_idle(self) -> bool:
         return not self._sinks
