@@ -7,7 +7,7 @@ children. A copy that stays open would keep a port in use, or hide the end of a 
 
 import os
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 
 from prefork.master.children import Children
 from prefork.master.generation import Generations
@@ -117,6 +117,10 @@ class ChildSetup:
         the ready pipe and of the pipe on which the master asks for its stacks.
         ``program_pipes``: if it is a program.
         """
+
+        def set_title(state: str) -> None:
+            self._titles.set_worker(order.slot, order.generation, state)
+
         generation = self._generations[order.generation]
         self._close_copies()
         self._logs.close_copy()
@@ -141,11 +145,33 @@ class ChildSetup:
                 log=self._log.logger,
                 log_fd=self._log.fd,
                 log_access=logs.log_access,
-                set_title=partial(self._titles.set_worker, order.slot, order.generation),
+                set_title=set_title,
                 on_ready=logs.on_ready,
                 open_logs=logs.open,
                 reopen_logs=logs.reopen,
                 flush_logs=logs.flush,
                 program_pipes=program_pipes,
             )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRun:
+    """What the process of a new worker runs. ``output`` and ``starting``: see ``run_worker``."""
+
+    child_setup: ChildSetup
+    order: orders.Spawn
+    output: OutputPipes | None
+    starting: bool
+
+    def __call__(
+        self,
+        ready_fd: int,
+        stack_request_fd: int,
+        row: Row,
+        program_pipes: ProgramPipes | None = None,
+    ) -> int:
+        """Run the worker, and return its exit code."""
+        return self.child_setup.run_worker(
+            self.order, self.output, self.starting, ready_fd, stack_request_fd, row, program_pipes
         )

@@ -64,6 +64,10 @@ class WorkerProcess:
         return ChildRecord(self.worker, self.child.pid, self.row.number, is_open, self.status_text)
 
 
+def _ignore_end(_worker: int) -> None:
+    """Do nothing: a worker of an app says itself what has become of it."""
+
+
 class Children:
     """All worker processes by the serial number that the pool gave them.
 
@@ -82,7 +86,7 @@ class Children:
         self._poller = poller
         self._on_message = on_message
         self._on_death = on_death
-        self.on_ready_pipe_closed: Callable[[int], None] = lambda _worker: None
+        self.on_ready_pipe_closed: Callable[[int], None] = _ignore_end
         self._processes: dict[int, WorkerProcess] = {}
         self._scoreboard = scoreboard
         self.life = open_life_pipe()
@@ -143,9 +147,20 @@ class Children:
         os.close(requests.reader)
         process = WorkerProcess(worker, child, ready.reader, requests.writer, row)
         self._processes[worker] = process
-        self._poller.add_reader(ready.reader, lambda: self._read_once(process))
-        self._poller.add_reader(child.pidfd, lambda: self._reap(process))
+        self._watch(process)
         return child.pid
+
+    def _watch(self, process: WorkerProcess) -> None:
+        """Have the poller report the messages of a process, and its death."""
+
+        def read() -> None:
+            self._read_once(process)
+
+        def reap() -> None:
+            self._reap(process)
+
+        self._poller.add_reader(process.ready_fd, read)
+        self._poller.add_reader(process.child.pidfd, reap)
 
     def send_signal(self, worker: int, signum: int) -> None:
         """Send a signal to the process of a worker, unless it was reaped."""

@@ -20,7 +20,6 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from random import Random
 from time import monotonic, time
 from typing import Any
@@ -31,7 +30,7 @@ from prefork.config.target import resolve_name
 from prefork.errors import MachineError, PreforkError
 from prefork.json_records import dump_record
 from prefork.master.autoscale import Autoscaler
-from prefork.master.child_setup import ChildSetup
+from prefork.master.child_setup import ChildSetup, WorkerRun
 from prefork.master.children import Children
 from prefork.master.control_server import ControlServer
 from prefork.master.generation import Generations, prepare_first_generation
@@ -420,17 +419,16 @@ class Master:
     def _spawn(self, order: orders.Spawn) -> None:
         """Fork a worker, and report the result to the pool."""
         generation = self._generations[order.generation]
-        spawn = self._children.spawn
         output = None
         try:
             output = self._logs.open_output()
+            starting = self._pool.state is MasterState.STARTING
+            run = WorkerRun(self._child_setup, order, output, starting)
             if generation.config.command:
                 stderr = None if output is None else output.err.writer
-                spawn = partial(self._programs.spawn, generation, stderr)
-            starting = self._pool.state is MasterState.STARTING
-            pid = spawn(
-                order.worker, partial(self._child_setup.run_worker, order, output, starting)
-            )
+                pid = self._programs.spawn(generation, stderr, order.worker, run)
+            else:
+                pid = self._children.spawn(order.worker, run)
         except MachineError as error:
             if output is not None:
                 output.close()

@@ -233,10 +233,11 @@ class HttpWorker:
         if self._config.max_requests is not None:
             jitter = random.randint(0, self._config.max_requests_jitter)
             max_requests = self._config.max_requests + jitter
-            server.call_after_requests(
-                max_requests,
-                lambda: self._channel.request_replacement(pluralize(max_requests, "request")),
-            )
+
+            def request_replacement() -> None:
+                self._channel.request_replacement(pluralize(max_requests, "request"))
+
+            server.call_after_requests(max_requests, request_replacement)
 
     def _monitor(self, server: ServerState, watchdog: Watchdog) -> None:
         watchdog.service = server

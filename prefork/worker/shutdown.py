@@ -43,6 +43,10 @@ def _ignore_signal(_signum: int, _frame: FrameType | None) -> None:
     """Do nothing: the master does what this signal asks for."""
 
 
+def _do_nothing() -> None:
+    """Do nothing at a stop, until the worker serves."""
+
+
 class Shutdown:
     """The stop of one worker. Made before the app is imported; sets ``stopping`` when the worker is
     asked to stop."""
@@ -59,7 +63,7 @@ class Shutdown:
         self.is_orphaned = False
         self.stopped_at = 0.0
         """When the worker was asked to stop (monotonic)."""
-        self._on_stop: Callable[[], None] = lambda: None
+        self._on_stop: Callable[[], None] = _do_nothing
         self._signal = signal.Signals[stop_signal]
         self._kill_timeout = kill_timeout
         self._life_fd = life_fd

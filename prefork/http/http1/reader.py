@@ -377,10 +377,12 @@ class RequestReader:
         exchange.expects_continue = self._expect is not None and exchange.request.version == "1.1"
         self.body_progress.begin(self.piece_size)
         if context.streams_body:
+
+            def send_continue() -> None:
+                connection.send_continue(exchange)
+
             exchange.body = StreamedBody(
-                connection.pause_reading,
-                connection.resume_reading,
-                lambda: connection.send_continue(exchange),
+                connection.pause_reading, connection.resume_reading, send_continue
             )
             connection.enqueue(exchange)
         else:

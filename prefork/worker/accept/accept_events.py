@@ -58,19 +58,19 @@ class AcceptEvents:
         self._is_wakeup_enabled = True
         self._wakeups, self._queues = epoll(), poll()
 
-    def open(self, on_waiting: Callable[[], None]) -> None:
-        """Call ``on_waiting`` in the loop when a new connection waits."""
-
-        def woken() -> None:
-            for fd, _ in self._wakeups.poll(0):  # reading the events clears them
-                if fd == self._handoff_fd:
-                    self._may_have_handoffs = True
-            on_waiting()
-
+    def open(self, on_wakeup: Callable[[], None]) -> None:
+        """Have the loop call ``on_wakeup`` when a new connection waits, until it has called
+        ``read_wakeups``."""
         for fd in self._endpoints_by_fd:
             self._queues.register(fd, POLLIN)
             self._wakeups.register(fd, _WAKEUP)
-        self._loop.add_reader(self._wakeups.fileno(), woken)
+        self._loop.add_reader(self._wakeups.fileno(), on_wakeup)
+
+    def read_wakeups(self) -> None:
+        """Read the events of a wakeup, which clears them, and note which endpoints they name."""
+        for fd, _ in self._wakeups.poll(0):
+            if fd == self._handoff_fd:
+                self._may_have_handoffs = True
 
     def set_wakeup(self, enabled: bool) -> None:
         """Enable or disable the wakeup by listeners. Enabling it wakes the worker at once if a

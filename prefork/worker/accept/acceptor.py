@@ -27,7 +27,7 @@ from typing import Any
 from prefork.http.exchange import OpenConnection
 from prefork.http.load import CONNECTION
 from prefork.http.peer import Addresses
-from prefork.http.server_state import ServerState
+from prefork.http.server_state import ServerState, do_nothing
 from prefork.unix.shared_queue import InvalidMessageError, unread_bytes
 from prefork.worker.accept.accept_events import AcceptEvents
 from prefork.worker.accept.accept_policy import AcceptPolicy
@@ -91,6 +91,7 @@ class Acceptor:
         self._protocols = protocols
         self._handshaker = Handshaker(loop, protocols, log)
         self._log = log
+        self._on_waiting: Callable[[], None] = do_nothing
         self._is_stopped = False
         self._is_closed = False
         self._has_logged_exhaustion = self._has_logged_queue_error = False
@@ -106,13 +107,16 @@ class Acceptor:
     def open(self, on_waiting: Callable[[], None]) -> None:
         """Begin to accept connections. ``on_waiting`` is called at each wakeup, before the worker
         looks at the queues."""
-
-        def look() -> None:
-            on_waiting()
-            self._decide_if_waiting()
-
-        self._events.open(look)
+        self._on_waiting = on_waiting
+        self._events.open(self._on_wakeup)
         self._load.mark_available()
+
+    def _on_wakeup(self) -> None:
+        """Look at the queues; the event loop calls this when a new connection waits."""
+        self._events.read_wakeups()
+        self._on_waiting()
+        if not self._is_closed and self._events.has_waiting():
+            self._decide()
 
     def check_queues(self) -> None:
         """Accept a connection if one waits. Called at each heartbeat, whether a wakeup came or not.
@@ -183,11 +187,17 @@ class Acceptor:
             self._pause_at_limit()
         elif self._policy.is_unrestricted:
             self._events.set_wakeup(True)
-            if self._accept_one() or not self._has_retry_timer:
+            if self._accept_from(self._events.pick_endpoint()) or not self._has_retry_timer:
                 # Look again also when a sibling was faster: another listener may have a connection.
                 self._loop.call_soon(self._decide_if_waiting)
         else:
-            self._accept_if_allowed()
+            accepted = self._should_accept() and self._accept_from(self._events.pick_endpoint())
+            if accepted:
+                self._policy.record_accept()
+            # The wakeup is off until this worker has served the connection: it looks at the queues
+            # then anyway.
+            self._events.set_wakeup(not accepted)
+            self._schedule_retry()
 
     def _has_room(self) -> bool:
         return len(self._server.connections) + len(self._pending) < self._max_connections
@@ -202,21 +212,6 @@ class Acceptor:
         ):
             return True
         return self._waited >= policy.guard and policy.may_accept_overdue()
-
-    def _accept_if_allowed(self) -> None:
-        """Accept one connection if the policy allows it. The wakeup is off until this worker has
-        served the connection: it looks at the queues then anyway."""
-        accepted = self._should_accept() and self._accept_one()
-        if accepted:
-            self._policy.record_accept()
-        self._events.set_wakeup(not accepted)
-        self._schedule_retry()
-
-    def _accept_one(self) -> bool:
-        """Accept one connection. Its expected request counts as load before the next decision."""
-        self._waited = 0.0
-        endpoint = self._events.pick_endpoint()
-        return endpoint is not None and self._accept_from(endpoint)
 
     def _decide_if_waiting(self) -> None:
         if not self._is_closed and self._events.has_waiting():
@@ -268,9 +263,15 @@ class Acceptor:
         self._is_full = True
         self._load.mark_unavailable()
 
-    def _accept_from(self, endpoint: Endpoint | HandoffQueue) -> bool:
-        """Accept one connection and return whether there was one. An error that belongs to the
-        connection costs that connection only."""
+    def _accept_from(self, endpoint: Endpoint | HandoffQueue | None) -> bool:
+        """Accept one connection and return whether there was one.
+
+        Its expected request counts as load before the next decision. An error that belongs to the
+        connection costs that connection only. ``endpoint``: None where none has a connection.
+        """
+        self._waited = 0.0
+        if endpoint is None:
+            return False
         try:
             fd, address = endpoint.accept()
         except BlockingIOError:

@@ -19,7 +19,7 @@ Design
 import asyncio
 from collections.abc import Callable, Sequence
 
-from prefork.http.server_state import ServerState
+from prefork.http.server_state import ServerState, do_nothing
 from prefork.http.tick import TICK_PERIOD
 from prefork.worker.master_channel import MasterChannel
 from prefork.worker.monitor.stats import WorkerStats
@@ -104,7 +104,7 @@ class Heartbeat:
             self._next.cancel()
         if self.is_pausing:
             self.is_pausing = False
-            self._server.on_activity = lambda: None
+            self._server.on_activity = do_nothing
             self._server.load.cancel_notification()
 
     def _next_pause(self, usual: float) -> float:

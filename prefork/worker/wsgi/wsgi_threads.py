@@ -17,7 +17,6 @@ import logging
 import threading
 from collections import deque
 from contextvars import copy_context
-from functools import partial
 from typing import Any
 
 from prefork.errors import ClientGoneError
@@ -111,7 +110,12 @@ class ThreadedWsgiHandler(WsgiHandler):
 
     def send_early_hints(self, exchange: Exchange, headers: Hints) -> None:
         """Send a 103; called in a thread. Raises ResponseError."""
-        self.call_in_loop(partial(exchange.send_early_hints, encode_early_hints(headers)))
+        lines = encode_early_hints(headers)
+
+        def send() -> None:
+            exchange.send_early_hints(lines)
+
+        self.call_in_loop(send)
 
 
 class ThreadedWsgiCall(WsgiCall):
@@ -127,6 +131,10 @@ class ThreadedWsgiCall(WsgiCall):
     _output_started = False
     """A part of the response was queued: it cannot be replaced any more."""
     _body = b""
+    _error: BaseException | None = None
+    """What the app raised in the thread, until the loop has logged it."""
+    _resume: threading.Lock
+    """Held while the thread waits for the loop to send what it has queued."""
     _bytes_queued = 0
     """Bytes queued so far; only the thread changes it."""
     _bytes_sent = 0
@@ -164,7 +172,8 @@ class ThreadedWsgiCall(WsgiCall):
         except BaseException as error:
             if fork_hooks.in_child:
                 fork_hooks.exit_child(error)
-            call_in_loop(partial(self._end_with_error, error))
+            self._error = error
+            call_in_loop(self._end_failed)
         self._close_result()
         call_in_loop(self._close_input)
 
@@ -207,9 +216,9 @@ class ThreadedWsgiCall(WsgiCall):
         self._bytes_queued += len(piece)
         self._handler.call_in_loop(self._send_queued)
         if self._bytes_queued - self._bytes_sent > MAX_AHEAD or not exchange.sink.flow.is_writable:
-            resume = threading.Lock()
+            self._resume = resume = threading.Lock()
             resume.acquire()
-            self._handler.call_in_loop(partial(self._release_when_writable, resume))
+            self._handler.call_in_loop(self._resume_when_writable)
             resume.acquire()
 
     # The rest runs in the loop.
@@ -266,19 +275,29 @@ class ThreadedWsgiCall(WsgiCall):
             except BaseException as error:
                 self._end_with_error(error)
 
-    def _release_when_writable(self, resume: threading.Lock) -> None:
+    def _resume_when_writable(self) -> None:
         """Let the thread go on when its client has caught up."""
         waiter = self._exchange.sink.flow.waiter()
         if waiter is None or self._exchange.response_complete:
-            resume.release()
+            self._resume.release()
         else:
-            waiter.add_done_callback(lambda _: resume.release())
+            waiter.add_done_callback(self._on_client_caught_up)
+
+    def _on_client_caught_up(self, _waiter: "asyncio.Future[None]") -> None:
+        """Let the thread go on, because the client has caught up or is gone."""
+        self._resume.release()
 
     def _close_input(self) -> None:
         """Discard the request's body, and let go of the call."""
         super()._close_input()
         # A reference cycle (call - exchange) would live until the garbage collector runs.
         self._exchange.call = None
+
+    def _end_failed(self) -> None:
+        """End the response of a call that failed in its thread."""
+        error, self._error = self._error, None
+        assert error is not None, "set before this was queued"
+        self._end_with_error(error)
 
     def _end_with_error(self, error: BaseException) -> None:
         """Log the app's error and answer 500, or cut off the response that has begun; in

@@ -32,6 +32,7 @@ class Listeners:
         self.events.open(self._count)
 
     def _count(self) -> None:
+        self.events.read_wakeups()
         self.wakeups += 1
 
     def connect(self, endpoint: int = 0) -> None:
