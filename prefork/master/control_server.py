@@ -113,8 +113,11 @@ class ControlServer:
             self._start_session(ControlSession(connection, may_change=True, verbs=verbs))
 
     def _start_session(self, session: ControlSession) -> None:
+        def read() -> None:
+            self._read(session)
+
         self._sessions.append(session)
-        self._poller.add_reader(session.connection.fileno(), lambda: self._read(session))
+        self._poller.add_reader(session.connection.fileno(), read)
 
     def _reject(self, connection: ControlConnection, why: str) -> None:
         connection.send(wire.encode_error(why, UsageError.exit_code))

@@ -218,6 +218,20 @@ def test_each_request_is_logged_and_counted_when_it_ends(server: ToyServer) -> N
     assert not server.state.active_connections
 
 
+def test_each_request_counts_for_the_limit_of_requests(server: ToyServer) -> None:
+    told: list[int] = []
+
+    def note() -> None:
+        told.append(server.state.counters.requests)
+
+    server.state.call_after_requests(2, note)
+    server.send(ONE, TWO)
+    server.open("/wait/two")
+    assert told == []
+    server.open("/wait/one")
+    assert told == [2], "the connection is still open"
+
+
 def test_each_request_has_a_deadline_of_its_own(server: ToyServer) -> None:
     server.send(ONE)
     server.memory.pass_time(20)
