@@ -11,7 +11,7 @@ Design
   (config/interfaces.py). TLS contexts are made by the master, which needs the names and not the
   parsers.
 - **A connection without TLS speaks the default protocol.** HTTP/2 without TLS needs a client that
-  knows beforehand (RFC 9113 section 3.3), and browsers have none of it.
+  knows beforehand that the server speaks it (RFC 9113 section 3.3); browsers do not support it.
 """
 
 from dataclasses import dataclass

@@ -4,10 +4,9 @@ Design
 ------
 - **The implementations are imported with this module,** so that the master has them before it
   forks, and a worker that has changed its user need not read their files.
-- **A TLS connection is made by its handshake.** asyncio wants the protocol object before the
-  handshake, and only its end tells which protocol the client speaks. So a small object stands
-  there until then. Rejected: to do the handshake with ``loop.start_tls`` first, which makes a
-  second transport and loses bytes that came with the end of the handshake.
+- **A TLS connection is made at the end of its handshake.** asyncio wants the protocol object before
+  the handshake (``start_tls`` as well), and only the end tells which protocol the client speaks. So
+  a small object stands there until then, and gives the transport to the connection.
 """
 
 import asyncio

@@ -11,26 +11,8 @@ Design
 """
 
 from collections.abc import Collection, Iterable
-from typing import Protocol
 
-
-class ReplaceableConnection(Protocol):
-    """The part of a connection that decides whether it may end for another one."""
-
-    @property
-    def awaits_request(self) -> bool:
-        """Whether the client has not sent the whole of a request that it began or is to begin."""
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether the connection waits for the next request of its client."""
-
-    @property
-    def awaits_reader(self) -> bool:
-        """Whether a response waits for the client to read."""
-
-    def abort(self) -> None:
-        """Reset the connection."""
+from prefork.http.served_protocols import ServedConnection
 
 
 class ConnectionSlots:
@@ -38,10 +20,10 @@ class ConnectionSlots:
 
     def __init__(self, maximum: int) -> None:
         self._maximum = maximum
-        self._order: dict[ReplaceableConnection, None] = {}
+        self._order: dict[ServedConnection, None] = {}
         """All connections in the order of their arrival; some may be closed already."""
 
-    def add(self, connection: ReplaceableConnection, connections: Collection[object]) -> None:
+    def add(self, connection: ServedConnection, connections: Collection[object]) -> None:
         """Add a connection that was accepted. ``connections`` are all open ones."""
         if len(self._order) >= 2 * self._maximum:
             self._order = {each: None for each in self._order if each in connections}
@@ -60,8 +42,8 @@ class ConnectionSlots:
 
 
 def find_oldest_closable(
-    in_order: Iterable[ReplaceableConnection],
-) -> ReplaceableConnection | None:
+    in_order: Iterable[ServedConnection],
+) -> ServedConnection | None:
     """Return the connection to close; None: the responses of all are being made."""
     candidates = list(in_order)
     for each in candidates:
