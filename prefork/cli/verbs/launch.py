@@ -25,6 +25,7 @@ from prefork.unix.listener_handover import NOTHING_INHERITED, InheritedState
 from prefork.unix.listeners import Listener
 from prefork.unix.process import signal_name
 from prefork.wire.control import RefusedError
+from prefork.wire.verb_table import WAIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def _describe_start(client: Client, entry: RegistryEntry, wait_options: WaitOpti
     Raises PreforkError.
     """
     try:
-        answer = client.ask(entry, "wait", wait_options.timeout)
+        answer = client.ask(entry, WAIT, wait_options.timeout)
     except NotRunningError:
         return _describe_end(RegistryEntry(entry.path))
     except RefusedError as error:

@@ -25,6 +25,7 @@ from prefork.unix.home import RegistryEntry
 from prefork.unix.listener_handover import fetch_listeners
 from prefork.unix.listeners import Listener
 from prefork.version import __version__
+from prefork.wire.verb_table import PLAN
 
 Options = argparse.Namespace
 
@@ -73,7 +74,7 @@ def _restart_reason(client: Client, entry: RegistryEntry, options: Options) -> s
 
     Raises PreforkError on wrong settings.
     """
-    plan = client.ask(entry, "plan", options.timeout)
+    plan = client.ask(entry, PLAN, options.timeout)
     changed_keys = [change["key"] for change in plan["changes"] if change["restart"]]
     if changed_keys:
         return f"{', '.join(changed_keys)} changed"
