@@ -66,6 +66,7 @@ def start_again(
     master had, if they are still open. Raises PreforkError.
     """
     entry.require_manageable()
+    entry.require_readable()
     arguments, start_dir = entry.state.get("arguments"), entry.state.get("here")
     if not isinstance(arguments, list) or not isinstance(start_dir, str):
         raise UsageError(f"{entry.name}: how it was started is not known; start it by its target")

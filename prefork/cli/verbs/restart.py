@@ -56,6 +56,7 @@ def _restart_app(client: Client, entry: RegistryEntry, options: Options) -> int:
 def _restart_running(client: Client, entry: RegistryEntry, options: Options) -> int:
     """Reload an app that runs, or stop and start it. Raises PreforkError."""
     entry.require_manageable()
+    entry.require_readable()
     if not entry.state.get("managed"):
         raise UsageError("it runs in the foreground: restart it where it was started")
     if options.force or options.quick or options.stop_first:
