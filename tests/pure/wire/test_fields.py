@@ -78,7 +78,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_a_declared_field_has_a_place_behind_all_others_in_the_row(shown: dict[str, Any]) -> None:
     assert shown["row"] == 2048
-    assert shown["index"]["toys"] == len(POSITIONS)
+    assert shown["index"]["toys"] == len(WORKER_FIELDS)
 
 
 def test_a_declared_field_is_a_metric(shown: dict[str, Any]) -> None:
