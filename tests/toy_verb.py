@@ -9,7 +9,7 @@ import sys
 from prefork.cli.command import main
 from prefork.cli.view.answers import Answer
 from prefork.master.verb_actions import Fields, Reply, VerbContext
-from prefork.wire.verb import Argument, Role, Verb
+from prefork.wire.verb import Argument, PageAccess, Role, Verb
 from prefork.wire.verb_table import SOME_APPS, VERBS
 
 TONES = ("warm", "formal")
@@ -27,6 +27,7 @@ GREET = Verb(
         ),
     ),
     role=Role.GROUP,
+    page=PageAccess.WITH_TOKEN,
     action="tests.toy_verb:greet",
     printer="tests.toy_verb:print_greeting",
     timeout=5.0,
@@ -36,7 +37,7 @@ GREET = Verb(
 def greet(context: VerbContext, fields: Fields) -> Reply:
     """Carry out the verb, in the master."""
     text = f"{fields['guest']} greets {context.pool.target} workers of {context.name}"
-    return Reply({"text": text.upper() if fields["loud"] else text})
+    return Reply({"text": text.upper() if fields.get("loud") else text})
 
 
 def print_greeting(answer: Answer, options: argparse.Namespace) -> None:

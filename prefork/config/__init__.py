@@ -13,7 +13,6 @@ options.py              the declarations of all options; Config
 parser.py               the argument parser that flags and verbs have in common
 ready_condition.py      when a worker counts as ready
 render.py               sample file, README table, and the settings in force
-saved_apps.py           the file of `prefork save`
 settings_diff.py        the differences between two sets of settings
 sources.py              merges file, environment and flags into one Config
 target.py               the app or the program that is served

@@ -24,6 +24,7 @@ The master has one thread and one loop with one wait. It never runs code of the 
     restart_schedule.py     when --cron is due
     scoreboard_writer.py    the master's part of the scoreboard
     status_process.py       the status server as the master sees it
+    state_dump.py           the whole state of the master as JSON
     status_report.py        the report for prefork show and plan
     stderr_relay.py         the stderr of a program, and its last lines
     verb_actions.py         what the master does for each verb

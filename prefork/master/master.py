@@ -19,7 +19,6 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from random import Random
 from time import monotonic, time
 from typing import Any
@@ -28,22 +27,21 @@ from prefork.config import Config
 from prefork.config.settings_diff import keep_restart_options, list_restart_changes
 from prefork.config.target import resolve_name
 from prefork.errors import MachineError, PreforkError
-from prefork.json_records import dump_record
 from prefork.master.autoscale import Autoscaler
 from prefork.master.child_setup import ChildSetup, WorkerRun
 from prefork.master.children import Children
 from prefork.master.control_server import ControlServer
 from prefork.master.generation import Generations, prepare_first_generation
 from prefork.master.master_logs import MasterLogs
-from prefork.master.master_record import Descriptors, MasterRecord
 from prefork.master.planned_restarts import PlannedRestarts
 from prefork.master.process_titles import ProcessTitles
 from prefork.master.programs import Programs
 from prefork.master.ready_messages import facts_of
 from prefork.master.registration import Registration
 from prefork.master.scoreboard_writer import ScoreboardWriter
+from prefork.master.state_dump import MasterParts
 from prefork.master.status_process import StatusProcess
-from prefork.master.status_report import describe, record_generations, record_listeners
+from prefork.master.status_report import describe
 from prefork.observe.event_text import describe_event, describe_status
 from prefork.observe.logger import Log
 from prefork.pool import MasterState, Pool, facts, orders
@@ -58,7 +56,6 @@ from prefork.unix.process import ExitStatus, reap_adopted_orphans
 from prefork.unix.scoreboard import Scoreboard
 from prefork.unix.signals import SignalQueue, is_in_terminal_foreground
 from prefork.unix.systemd import SystemdNotifier
-from prefork.version import __version__
 from prefork.wire.ready import InvalidMessage, ReadyMessage
 
 _SIGNAL_NAMES = "HUP TERM INT QUIT TTIN TTOU USR1 USR2 WINCH CHLD"
@@ -290,38 +287,20 @@ class Master:
 
     def dump_state(self) -> dict[str, Any]:
         """Return the whole state of this master, as a MasterRecord in JSON."""
-        parts = (self._logs, self._planned_restarts, self._status_process)
-        record = MasterRecord(
-            prefork=__version__,
-            pid=os.getpid(),
-            now=monotonic(),
-            pool=self._pool,
-            workers=[
-                replace(
-                    each,
-                    descriptors=each.descriptors | self._programs.program_descriptors(each.worker),
-                )
-                for each in self._children.records()
-            ],
-            generations=record_generations(self._generations),
-            listeners=record_listeners(self._generations.listeners()),
-            status_listeners=record_listeners(self._status_process.listeners()),
-            auxiliary=[record for part in parts for record in part.records()],
-            outputs=self._logs.outputs(),
-            clients=self._control.records() if self._control is not None else [],
-            descriptors=self._own_descriptors(),
-        )
-        return dict(dump_record(record))
-
-    def _own_descriptors(self) -> Descriptors:
-        """Return the descriptors of the master itself, by role."""
-        parts = (self._signals, self._log, self._children, self._child_setup, self._programs)
+        holders = (self._signals, self._log, self._children, self._child_setup, self._programs)
         optional = (self._control, self._pid_file, self._registration)
-        found: Descriptors = {}
-        for part in (*parts, *optional):
-            if part is not None:
-                found |= part.descriptors()
-        return found
+        parts = MasterParts(
+            pool=self._pool,
+            generations=self._generations,
+            children=self._children,
+            programs=self._programs,
+            logs=self._logs,
+            auxiliary=(self._logs, self._planned_restarts, self._status_process),
+            status_listeners=self._status_process.listeners(),
+            clients=self._control.records() if self._control is not None else [],
+            holders=[*holders, *(each for each in optional if each is not None)],
+        )
+        return parts.dump()
 
     def scale(self, workers: int) -> None:
         """Request this number of workers.

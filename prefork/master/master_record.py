@@ -13,11 +13,14 @@ Design
   few seconds for that.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prefork.json_records import load_record
 from prefork.pool.pool_state import PoolState
 from prefork.wire.log_writer_messages import WorkerStream
+from prefork.wire.versions import require_known_version
 
 VERSION = 1
 """The version of the structure. A later one that only adds fields with defaults keeps it."""
@@ -118,3 +121,10 @@ class MasterRecord:
     outputs: list[OutputRecord]
     clients: list[ClientRecord]
     descriptors: Descriptors
+
+
+def load_master(dumped: Mapping[str, Any]) -> MasterRecord:
+    """Return the record that was dumped. Raises LaterVersionError for one of a later version, and
+    ValueError for anything else."""
+    require_known_version({"v": dumped.get("version")}, VERSION)
+    return load_record(MasterRecord, dumped)

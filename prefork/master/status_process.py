@@ -10,8 +10,8 @@ Design
   reload and scale need the master; those answers wait for it, no other does. The status server runs
   as the user of the workers, so it can open neither the control socket nor the logs. Over the
   channel from its fork it asks for one end of a socket pair, whose other end ``control_server.py``
-  takes for a client with a few verbs (``why``; with a token also ``reload`` and ``scale``), and it
-  is handed open logs. An attacker who takes it over gets that and no more.
+  takes for a client with a few verbs (``PageAccess`` of wire/verb.py), and it is handed open logs.
+  An attacker who takes it over gets that and no more.
 - **New settings come with a successor;** the status server before finishes its answers. Only its
   samples are lost, and a page that is open has its own.
 - **Reading takes no token, changing does.** Elsewhere than on a loopback address without a token
@@ -53,18 +53,13 @@ from prefork.wire.log_writer_messages import (
     message_number,
     unknown_message_error,
 )
+from prefork.wire.verb_table import requests_of_page
 
 MAX_PAUSE = 5.0
 """The longest pause in seconds of a status server, after status servers died young."""
 
 EXIT_TIMEOUT = 1.0
 """Seconds that it has to exit by itself, at the end of the master."""
-
-READ_VERBS = frozenset({"why"})
-"""Verbs that it may always ask for."""
-
-CHANGE_VERBS = frozenset({"reload", "scale"})
-"""Verbs that it may ask for if there is a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +254,7 @@ class StatusProcess:
         except OSError:
             return  # out of descriptors; the status server asks again
         with theirs:
-            allowed = READ_VERBS | CHANGE_VERBS if self._settings.token else READ_VERBS
+            allowed = requests_of_page(has_token=bool(self._settings.token))
             if channel.send(encode_message("talk", number=number), theirs.fileno()):
                 self._control.add_session(ControlConnection(ours), allowed)
             else:

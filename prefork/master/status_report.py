@@ -1,6 +1,6 @@
 """The report of a master about itself, for ``prefork show`` and ``prefork plan``."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from time import monotonic, time
 from typing import Any
@@ -8,12 +8,10 @@ from typing import Any
 from prefork.config import OPTIONS, Config
 from prefork.config.settings_diff import MASKED, list_changes
 from prefork.master.children import Children
-from prefork.master.generation import Generations, worker_bounds, worker_count
-from prefork.master.master_record import GenerationRecord, ListenerRecord
+from prefork.master.generation import worker_bounds, worker_count
 from prefork.observe.event_text import describe_status
 from prefork.pool import Pool
 from prefork.pool.workers import Worker
-from prefork.unix.listeners import Listener
 from prefork.unix.scoreboard import EMPTY_ROW
 from prefork.wire.row_values import app_values, worker_values
 
@@ -82,29 +80,6 @@ def describe_settings(config: Config) -> dict[str, Any]:
         elif value != option.default:
             shown[option.key] = option.value_type.format(value)
     return shown
-
-
-def record_generations(generations: Generations) -> dict[int, GenerationRecord]:
-    """Return what the master holds of each generation, by its number."""
-    return {
-        number: GenerationRecord(
-            each.folder,
-            each.imports,
-            {listener.socket.fileno(): scheme for listener, scheme in each.listeners.items()},
-            describe_settings(each.config),
-        )
-        for number, each in generations.items()
-    }
-
-
-def record_listeners(listeners: Iterable[Listener]) -> list[ListenerRecord]:
-    """Return what the master holds of its listeners."""
-    return [
-        ListenerRecord(
-            str(each.address), each.socket.fileno(), list(each.inode) if each.inode else None
-        )
-        for each in listeners
-    ]
 
 
 def _read_row(worker: Worker, children: Children) -> dict[str, Any]:

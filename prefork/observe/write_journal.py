@@ -17,8 +17,12 @@ import os
 import struct
 from dataclasses import dataclass
 
+VERSION = 1
+"""The version of the layout. It marks a batch that was begun; 0 stands there while there is none.
+"""
+
 _BATCH_LAYOUT = struct.Struct("=5q")
-_PENDING_FLAG = struct.Struct("=q")
+_MARK = struct.Struct("=q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +56,16 @@ class WriteJournal:
             batch.offset,
             batch.length,
         )
-        # The flag is set last, so that a log writer that dies before has recorded nothing.
-        _PENDING_FLAG.pack_into(self._shared, 0, 1)
+        # The mark is set last, so that a log writer that dies before has recorded nothing.
+        _MARK.pack_into(self._shared, 0, VERSION)
 
     def pending(self) -> Batch | None:
-        """Return the batch that was begun and not finished; None: there is none."""
-        if _PENDING_FLAG.unpack_from(self._shared)[0] == 0:
+        """Return the batch that was begun and not finished; None: there is none.
+
+        A batch of a log writer of another version is not understood, and counts as none. Its rest
+        in the pipe is written once more, so its lines may come twice and none is lost.
+        """
+        if _MARK.unpack_from(self._shared)[0] != VERSION:
             return None
         return Batch(*_BATCH_LAYOUT.unpack_from(self._shared, 8))
 
@@ -76,7 +84,7 @@ class WriteJournal:
 
     def clear(self) -> None:
         """Clear the journal: the batch was moved, or nothing of it was."""
-        _PENDING_FLAG.pack_into(self._shared, 0, 0)
+        _MARK.pack_into(self._shared, 0, 0)
         os.ftruncate(self._consumed_file, 0)
 
     def fileno(self) -> int:

@@ -13,6 +13,7 @@ from typing import NoReturn
 from prefork.errors import MachineError, UsageError
 from prefork.unix.nonblocking_writer import print_to_stderr
 from prefork.unix.streams import StandardDescriptors, ensure_standard_descriptors, flush_streams
+from prefork.wire.start_report import decode_report, encode_report
 
 
 class ForegroundProcess:
@@ -38,7 +39,7 @@ class ForegroundProcess:
         """Let the foreground process exit with ``code``; after ``report_ready`` nothing happens."""
         if self._fd >= 0:
             try:
-                os.write(self._fd, bytes([code]))
+                os.write(self._fd, encode_report(code))
             except BrokenPipeError:
                 pass
             self.close_copy()
@@ -87,10 +88,17 @@ def daemonize(to_close: Iterable[int] = ()) -> ForegroundProcess:
 
 def _exit_as_reported(reader: int) -> NoReturn:
     """Wait for the exit code from the daemon, and exit with it; 111 when the daemon died."""
-    report = os.read(reader, 1)
-    if not report:
+    report = os.read(reader, 4096)
+    code = MachineError.exit_code
+    if report:
+        try:
+            code = decode_report(report)
+        except ValueError as error:
+            text = f"prefork: {error}; `prefork list` tells whether the app runs"
+            print_to_stderr(text)
+    else:
         print_to_stderr("prefork: the daemon died before it was ready")
-    os._exit(report[0] if report else 111)
+    os._exit(code)
 
 
 def open_standard_streams() -> None:

@@ -32,7 +32,6 @@ Design
   instead, because there the name is the operator's choice.
 """
 
-import json
 import os
 import re
 import stat
@@ -47,6 +46,7 @@ from prefork.unix.control import is_listening, listener_pid
 from prefork.unix.directory import Directory
 from prefork.unix.identity import describe_group, describe_user
 from prefork.unix.lock_file import acquire_lock, is_locked
+from prefork.wire.registry_state import VERSION, RegistryState, decode_state, encode_state
 
 MAX_STATE_SIZE = 1024 * 1024
 """The size in bytes of a state file that is read, at most; a real one has about a thousand."""
@@ -134,7 +134,7 @@ class AppFolder:
 
     def write_state(self, state: Mapping[str, Any]) -> None:
         """Replace the state file atomically. Raises MachineError."""
-        _write_atomically(self._directory, "state", json.dumps(state, indent=1), 0o600)
+        _write_atomically(self._directory, "state", encode_state(state), 0o600)
 
     def close(self, keep: bool) -> None:
         """Remove the control socket, and without ``keep`` the folder; release the lock."""
@@ -164,7 +164,9 @@ class RegistryEntry:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.name
-        self.state: dict[str, Any] = _read_state(path)
+        stored = _read_state(path)
+        self.state: dict[str, Any] = stored.keys
+        self._state_version = stored.version
 
     @property
     def control(self) -> Path:
@@ -194,6 +196,19 @@ class RegistryEntry:
                 f"{self.name} belongs to {describe_user(self.owner)}, and only they may change it"
             )
 
+    def require_readable(self) -> None:
+        """Raise UsageError if a later version of prefork wrote the state.
+
+        Needed where the app is started again as the state says.
+        """
+        if self._state_version > VERSION:
+            raise UsageError(
+                f"{self.name}: its state has version {self._state_version} of its format, and this "
+                f"prefork knows {VERSION}: start it with the prefork that wrote it "
+                f"({self.state.get('version', 'a later version')}), or by its target under "
+                "another --name"
+            )
+
     @property
     def pid(self) -> int | None:
         """The pid of the master that runs; None if none runs, or if the pid cannot be trusted.
@@ -206,7 +221,7 @@ class RegistryEntry:
         try:
             with _open_app_folder(self.path) as folder:
                 control = Path(f"/proc/self/fd/{folder.fd}/control")
-                pid = listener_pid(control) or _state_of(folder).get("pid")
+                pid = listener_pid(control) or _state_of(folder).keys.get("pid")
                 owner = folder.status.st_uid
         except OSError:
             return None
@@ -426,22 +441,21 @@ def _open_app_folder(path: Path) -> Directory:
         return home.open_subdirectory(name)
 
 
-def _read_state(path: Path) -> dict[str, Any]:
+def _read_state(path: Path) -> RegistryState:
     """Return the state of an app; empty if it cannot be read or is invalid."""
     try:
         with _open_app_folder(path) as folder:
             return _state_of(folder)
     except OSError:
-        return {}
+        return RegistryState()
 
 
-def _state_of(folder: Directory) -> dict[str, Any]:
+def _state_of(folder: Directory) -> RegistryState:
     """Return the state in an open folder; empty if it cannot be read or is invalid."""
     try:
-        state = json.loads(folder.read("state", MAX_STATE_SIZE))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return state if isinstance(state, dict) else {}
+        return decode_state(folder.read("state", MAX_STATE_SIZE))
+    except (OSError, ValueError):
+        return RegistryState()
 
 
 def _uid_of_process(pid: int) -> int | None:

@@ -24,6 +24,7 @@ from prefork.errors import MachineError
 from prefork.pool.policy import ManualTarget
 from prefork.unix.listeners import Listener
 from prefork.wire import control as wire
+from prefork.wire.verb_table import HAND_OVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def fetch_listeners(connection: socket.socket) -> list[Listener]:
     """
     data, fds = b"", list[int]()
     try:
-        connection.sendall(wire.encode_request("hand_over"))
+        connection.sendall(wire.encode_request(HAND_OVER))
         while not data.endswith(b"\n"):
             piece, received, _, _ = socket.recv_fds(connection, 65536, MAX_DESCRIPTORS)
             if not piece:

@@ -25,10 +25,17 @@ from prefork.unix.nonblocking_writer import write_with_timeout
 from prefork.unix.pipes import read_available
 from prefork.unix.process import fork, unblock_signals
 from prefork.unix.process_tree import session_members, signal_session
+from prefork.wire.guard_messages import (
+    SessionBegan,
+    SessionEnded,
+    decode_message,
+    encode_began,
+    encode_ended,
+)
 
 _POLL_INTERVAL = 0.05
 """Seconds between two checks of the sessions that the guard has signalled."""
-_MAX_MESSAGE_SIZE = 200
+_MAX_MESSAGE_SIZE = 1000
 """Bytes; a message has a pid, a signal and a timeout."""
 
 
@@ -85,13 +92,13 @@ class OrphanGuard:
     def add(self, session: GuardedSession) -> None:
         """Let the guard end this session when the master dies."""
         self._sessions[session.pid] = session
-        message = f"{session.pid} {session.stop_signal} {session.kill_timeout}"
-        self._send(message, [session.stderr, session.stderr_target])
+        began = SessionBegan(session.pid, session.stop_signal, session.kill_timeout)
+        self._send(encode_began(began), [session.stderr, session.stderr_target])
 
     def remove(self, pid: int) -> None:
         """Tell the guard that no process of this session is left."""
         if self._sessions.pop(pid, None) is not None:
-            self._send(str(pid), [])
+            self._send(encode_ended(pid), [])
 
     def close(self) -> None:
         """Close the socket, upon which the guard ends the sessions that are left, then itself.
@@ -102,7 +109,7 @@ class OrphanGuard:
             self._socket.close()
             self._socket = None
 
-    def _send(self, message: str, fds: list[int]) -> None:
+    def _send(self, message: bytes, fds: list[int]) -> None:
         """Send one message to the guard; one that does not read misses it.
 
         A guard that is started later knows all sessions.
@@ -110,7 +117,7 @@ class OrphanGuard:
         if self._socket is None:
             return  # the next guard is started with all sessions
         try:
-            socket.send_fds(self._socket, [message.encode()], fds)
+            socket.send_fds(self._socket, [message], fds)
         except BlockingIOError:
             pass  # the guard was stopped (SIGSTOP) for so long that its queue is full
         except OSError:
@@ -135,7 +142,7 @@ class OrphanGuard:
             message, fds, _, _ = socket.recv_fds(sock, _MAX_MESSAGE_SIZE, 2)
             if not message:
                 break
-            self._handle_message(message.split(), fds)
+            self._handle_message(message, fds)
         self._end_all()
         os._exit(0)
 
@@ -154,16 +161,18 @@ class OrphanGuard:
                 except OSError:
                     pass  # the descriptor of /proc/self/fd itself
 
-    def _handle_message(self, message: list[bytes], fds: list[int]) -> None:
-        """Add or remove one session, as the message says."""
-        pid, *settings = message
-        if settings:
-            self._sessions[int(pid)] = GuardedSession(
-                int(pid), int(settings[0]), float(settings[1]), *fds
-            )
-        elif (session := self._sessions.pop(int(pid), None)) is not None:
-            os.close(session.stderr)
-            os.close(session.stderr_target)
+    def _handle_message(self, data: bytes, fds: list[int]) -> None:
+        """Add or remove one session, as the message says.
+
+        Raises ValueError for a message of a later version. The exception ends the guard, and the
+        master starts one of its own version.
+        """
+        match decode_message(data):
+            case SessionBegan(pid, stop_signal, kill_timeout):
+                self._sessions[pid] = GuardedSession(pid, stop_signal, kill_timeout, *fds)
+            case SessionEnded(pid) if (session := self._sessions.pop(pid, None)) is not None:
+                os.close(session.stderr)
+                os.close(session.stderr_target)
 
     def _end_all(self) -> None:
         """Signal all sessions, and kill those that live on after their kill timeout."""

@@ -2,13 +2,16 @@
 
 control.py              the control protocol: requests and answers as JSON lines
 fields.py               the fields of the scoreboard, and the values made of them
+guard_messages.py       messages of the master to the guard of its programs
 histogram.py            response times in logarithmic buckets, and quantiles
 log_writer_messages.py  messages between the master and the log writer or the status server
 notify.py               datagrams of sd_notify(3) that programs send
 ready.py                messages of a worker on its ready pipe
+registry_state.py       the state file of an app in the registry
 row_formulas.py         formulas that make a value from scoreboard rows
 row_values.py           values for people and programs, computed from scoreboard rows
 scoreboard.py           the layout of the shared memory of master and workers
+start_report.py         the report of a daemon to the foreground process
 verb.py                 the parts of the declaration of a verb
 verb_table.py           the declarations of all verbs
 versions.py             the version that each message carries

@@ -31,7 +31,7 @@ from prefork.wire.verb import Verb
 from prefork.wire.verb_table import requests
 from prefork.wire.versions import stamp, take_version
 
-VERSION = 2
+VERSION = max(verb.since for verb in requests().values())
 """The version of the protocol, the ``v`` of each line. A new verb is a new version."""
 
 MAX_LINE_SIZE = 1024 * 1024
@@ -59,9 +59,10 @@ class RefusedError(PreforkError):
         self.version = version
 
 
-def encode_request(verb: str, **arguments: Any) -> bytes:
-    """Encode a request."""
-    return _line({"verb": verb, "arguments": arguments})
+def encode_request(verb: Verb | str, **arguments: Any) -> bytes:
+    """Encode a request. ``verb``: its declaration, or the name that a program gives."""
+    name = verb if isinstance(verb, str) else verb.name
+    return _line({"verb": name, "arguments": arguments})
 
 
 def encode_progress(text: str, **details: Any) -> bytes:

@@ -6,6 +6,8 @@ row        its position, type and writer in shared memory    wire/scoreboard.py
 metric     name, type and help text                          observe/status/metrics.py
 key        in ``list --json``, with its explanation          wire/row_values.py
 column     in the tables of apps and of workers              cli/view/app_columns.py
+           in the table of the status page                   observe/status/scoreboard_view.py
+line       of ``show``                                       cli/view/figure_lines.py
 sort key   of ``list --sort``                                cli/view/sort_order.py
 
 The process that measures a field writes it, at ``FIELD_INDEX`` of its name.
@@ -39,12 +41,13 @@ LAST = 1000
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """The column of a value in the tables of ``list``, ``show`` and ``monit``.
+    """The column of a value in the tables of ``list``, ``show``, ``monit`` and the status page.
 
     ``apps`` and ``workers``: its priority in the table of apps and in that of workers; the column
     with the highest number is left out first. None: the table does not have it. ``place``: its
-    order from left to right. ``is_sort_key``: ``list --sort`` knows it. ``needs_requests``: a dash
-    stands there until the worker gets its first request.
+    order from left to right. ``page_title``: its title on the status page, where it is another one;
+    the page has the columns of workers. ``is_sort_key``: ``list --sort`` knows it.
+    ``needs_requests``: a dash stands there until the worker gets its first request.
     """
 
     title: str
@@ -53,6 +56,24 @@ class TableColumn:
     place: int = LAST
     is_sort_key: bool = False
     needs_requests: bool = True
+    page_title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """The words with which ``show`` tells a value of all workers together.
+
+    ``line``: the name of the line in which the phrase stands. ``text``: ``{}`` is the value with
+    its unit. ``place``: its order among all phrases. ``noun``: counts are written with it.
+    ``separator``: from the phrase before. ``omits_zero``: no phrase while the value is 0.
+    """
+
+    line: str
+    text: str = "{}"
+    place: int = LAST
+    noun: str = ""
+    separator: str = ", "
+    omits_zero: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +88,7 @@ class Value:
     text: str
     formula: Formula
     column: TableColumn | None = None
+    phrase: Phrase | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +99,7 @@ class Field:
 
     ``formula`` makes the value with the key ``name``; None: the field is no key. ``key_text``: the
     explanation of that key, where it is another than ``text``. ``column``: where tables show it.
+    ``phrase``: how ``show`` tells it.
     """
 
     name: str
@@ -88,6 +111,7 @@ class Field:
     formula: Formula | None = None
     key_text: str = ""
     column: TableColumn | None = None
+    phrase: Phrase | None = None
 
 
 HEAD = (
@@ -120,19 +144,28 @@ FIELDS = (
           "monotonic time by which the next heartbeat must have come"),
     Field("beat", "d", "s", "worker", "monotonic time of the last heartbeat"),
     Field("requests", "Q", "", "worker", "requests answered since the worker started", "counter",
-          formula=total, column=TableColumn("requests", workers=9, place=6)),
+          formula=total, column=TableColumn("requests", workers=9, place=6, page_title="Answered"),
+          phrase=Phrase("requests", place=1)),
     Field("in_flight", "Q", "", "worker", "requests being answered", "gauge",
-          formula=total, column=TableColumn("in flight", apps=7, workers=6, place=2)),
+          formula=total,
+          column=TableColumn("in flight", apps=7, workers=6, place=2, page_title="In flight"),
+          phrase=Phrase("in flight", place=5)),
     Field("connections", "Q", "", "worker", "open connections", "gauge",
-          formula=total, column=TableColumn("open", workers=12, place=7, needs_requests=False)),
+          formula=total,
+          column=TableColumn("open", workers=12, place=7, page_title="Connections",
+                             needs_requests=False),
+          phrase=Phrase("accepted", "{} open", place=11)),
     Field("oldest", "d", "s", "worker",
           "start of the longest request in flight (monotonic); 0: none",
           formula=largest_age, key_text="age of the oldest request in flight",
-          column=TableColumn("oldest", workers=8, place=5)),
-    Field("accepted", "Q", "", "worker", "connections accepted", "counter", formula=total),
+          column=TableColumn("oldest", workers=8, place=5, page_title="Oldest"),
+          phrase=Phrase("in flight", "the oldest for {}", place=6, omits_zero=True)),
+    Field("accepted", "Q", "", "worker", "connections accepted", "counter", formula=total,
+          phrase=Phrase("accepted", place=10, noun="connection")),
     Field("accept_wait", "d", "s", "worker",
           "time in the listen queue, of the connections that were measured", "counter",
-          formula=mean_wait, key_text="mean time that connections waited in the listen queue"),
+          formula=mean_wait, key_text="mean time that connections waited in the listen queue",
+          phrase=Phrase("accepted", "after {} in the queue on average", place=12)),
     Field("accept_asked", "Q", "", "worker",
           "connections whose time in the listen queue was measured", "counter"),
     Field("answered_1xx", "Q", "", "worker",
@@ -143,19 +176,23 @@ FIELDS = (
     Field("answered_5xx", "Q", "", "worker", "requests answered with a server error", "counter"),
     Field("unanswered", "Q", "", "worker",
           "requests whose client disconnected before the response began", "counter",
-          formula=total),
-    Field("sent", "Q", "bytes", "worker", "bytes of response bodies", "counter", formula=total),
+          formula=total,
+          phrase=Phrase("answered", "{} left before", place=4, separator="; ", omits_zero=True)),
+    Field("sent", "Q", "bytes", "worker", "bytes of response bodies", "counter", formula=total,
+          phrase=Phrase("sent", "{} in bodies", place=9)),
     Field("busy", "d", "s", "worker",
           "time in which the worker could not have begun another request", "counter",
           formula=total),
     Field("lag", "d", "s", "worker",
           "lateness of the event loop, maximum of the last second", "gauge",
-          formula=largest_lag),
+          formula=largest_lag, phrase=Phrase("loop lag", place=13)),
     Field("took", "d", "s", "worker", "sum of the durations of all requests"),
     Field("shares", "Q", "", "worker", "1: the worker takes connections that siblings hand off"),
     Field("rate", "d", "1/s", "worker", "requests per second, recently", "gauge",
           formula=total_rate, key_text="requests per second, of about the last 5 seconds",
-          column=TableColumn("req/s", apps=3, workers=2, place=1, is_sort_key=True)),
+          column=TableColumn("req/s", apps=3, workers=2, place=1, page_title="Requests/s",
+                             is_sort_key=True),
+          phrase=Phrase("requests", "{} a second", place=2)),
     Field("working", "Q", "", "worker",
           "pieces of work in progress that the app marked with prefork.busy()", "gauge"),
     Field("due", "d", "s", "worker", "monotonic time for which the next heartbeat is planned"),
@@ -172,11 +209,14 @@ _VALUES_WITHOUT_FIELD = (
           "time within which half of all requests were answered since the worker began; exact to "
           "6 %; for an app: of all requests of its workers, not of the workers' quantiles",
           quantile_of_times,
-          TableColumn("p50", apps=8, workers=7, place=3, is_sort_key=True)),
+          TableColumn("p50", apps=8, workers=7, place=3, is_sort_key=True),
+          Phrase("latency", "p50 {}", place=7)),
     Value("p99", "s", "the same for 99 of 100 requests",
           quantile_of_times,
-          TableColumn("p99", apps=4, workers=3, place=4, is_sort_key=True)),
-    Value("answered", "", 'answered requests by class: {"2xx": 12, ...}', totals_by_class),
+          TableColumn("p99", apps=4, workers=3, place=4, is_sort_key=True),
+          Phrase("latency", "p99 {}", place=8)),
+    Value("answered", "", 'answered requests by class: {"2xx": 12, ...}', totals_by_class,
+          phrase=Phrase("answered", place=3)),
     Value("silent", "s",
           "time since the last heartbeat, or since the next one is due: an idle worker beats "
           "rarely",
@@ -190,7 +230,7 @@ def values_of(fields: Iterable[Field]) -> Iterator[Value]:
     for field in fields:
         if field.formula is not None:
             text = field.key_text or field.text
-            yield Value(field.name, field.unit, text, field.formula, field.column)
+            yield Value(field.name, field.unit, text, field.formula, field.column, field.phrase)
 
 
 def place_of(value: Value) -> int:

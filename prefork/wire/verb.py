@@ -33,6 +33,14 @@ class Role(Enum):
     OWNER = "the owner of the app"
 
 
+class PageAccess(Enum):
+    """Whether the status server may ask a master for a verb, for the visitors of its page."""
+
+    NONE = "for no visitor"
+    ALWAYS = "for every visitor"
+    WITH_TOKEN = "for visitors with the token, if there is one"
+
+
 class Completes(Enum):
     """The kind of words that a shell offers for an argument."""
 
@@ -91,6 +99,7 @@ class Verb:
     takes_serving_options
                the options of serving may be given, so ``run`` gets the words and parses them
     role       the clients that may ask a master for it
+    page       whether the status server may ask for it
     since      the version of the control protocol from which on masters know it
     action     the function in the master (``master/verb_actions.py``); empty: the verb is no
                request to a master
@@ -111,6 +120,7 @@ class Verb:
     usage: tuple[str, ...] = ()
     takes_serving_options: bool = False
     role: Role = Role.OWNER
+    page: PageAccess = PageAccess.NONE
     since: int = FIRST
     action: str = ""
     run: str = ""

@@ -10,8 +10,20 @@ Messages of masters from before that key count as version FIRST.
     log writer and status server           ``v`` in each message        is an invalid message
     (log_writer_messages.py)
     file watcher (watcher_messages.py)     ``v`` in each line           is an invalid message
+    guard (guard_messages.py)              ``v`` in each message        ends the guard for a new one
+    foreground pipe (start_report.py)      ``v`` in the line            is an error; the daemon runs
     scoreboard (scoreboard.py)             the last character of MAGIC  is not read
     shared queue (unix/shared_queue.py)    the first byte of a message  is dropped
+    write journal                          the mark of a batch          is forgotten: its lines may
+    (observe/write_journal.py)                                          come twice, none is lost
+    state of a master                      the key ``version``          is refused
+    (master/master_record.py)
+    registry (registry_state.py)           ``v`` in the state file      is listed, and not started
+    ``saved.toml``                         ``v`` at its top             is refused
+    (cli/registry/saved_apps.py)
+
+The pid file, the datagrams of sd_notify(3) and the log files have formats of others. Output pipes,
+the spool and the shared connection carry bytes of apps and clients.
 
 Design
 ------
@@ -30,6 +42,10 @@ from typing import Any
 
 FIRST = 1
 """The version of messages without the key ``v``."""
+
+
+class LaterVersionError(ValueError):
+    """A message has a later version of its format than this process knows."""
 
 
 def stamp(version: int, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,9 +67,10 @@ def take_version(message: dict[str, Any]) -> int:
 def require_known_version(message: dict[str, Any], known: int) -> None:
     """Remove the version from a decoded message.
 
-    Raises ValueError if it is later than the version ``known`` of this process.
+    Raises LaterVersionError if it is later than the version ``known`` of this process, and
+    ValueError for one that is no version.
     """
     if (version := take_version(message)) > known:
-        raise ValueError(
+        raise LaterVersionError(
             f"the message has version {version} of its format, and this process knows {known}"
         )

@@ -23,6 +23,12 @@ class HttpApp(Protocol):
     def blocks_loop(self) -> bool:
         """Whether each call of the app blocks the event loop until it is over."""
 
+    @property
+    def keeps_connections(self) -> bool:
+        """Whether a connection stays with its worker because the loop is never blocked: it has read
+        the next request before a sibling could."""
+        return False
+
     @abstractmethod
     async def start(self) -> RequestHandler:
         """Start the app, and return what takes its requests. Called in the running loop. Raises

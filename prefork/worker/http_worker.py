@@ -155,7 +155,8 @@ class HttpWorker:
     ) -> Heartbeat:
         config = self._config
         also = [acceptor.check_queues]
-        if config.accept == "fair" and not (server.limits.requests or config.threads):
+        may_move = not (server.limits.requests or self._app.keeps_connections)
+        if config.accept == "fair" and may_move:
             also.append(handoff.update)
         also.append(self._app.tick)
         if config.rebalance:

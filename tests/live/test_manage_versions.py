@@ -22,6 +22,14 @@ from tests.live.home import APP, Home, fetch, temporary_home
 BEFORE = "0.0.9"
 """The version of the copy."""
 
+WIRE = ("control", "guard_messages", "log_writer_messages", "ready", "registry_state")
+FORMATS = [
+    *(f"wire/{name}.py" for name in (*WIRE, "scoreboard", "start_report", "watcher_messages")),
+    "unix/shared_queue.py",
+    "cli/registry/saved_apps.py",
+]
+"""The files of the formats with a number that differs."""
+
 
 def replace(path: Path, pattern: str, by: str) -> None:
     """Replace text in a file of the copy, which has to be there."""
@@ -38,9 +46,8 @@ def version_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(Path(prefork.__file__).parent, folder / "prefork", ignore=ignored)
     package = folder / "prefork"
     replace(package / "version.py", r'"[\d.]+"', f'"{BEFORE}"')
-    for name in ("control", "ready", "log_writer_messages", "watcher_messages", "scoreboard"):
-        replace(package / "wire" / f"{name}.py", r"^VERSION = \d+", "VERSION = 1")
-    replace(package / "unix" / "shared_queue.py", r"^VERSION = \d+", "VERSION = 1")
+    for format_of in FORMATS:
+        replace(package / format_of, r"^VERSION = .*", "VERSION = 1")
     # Messages had no version at first.
     replace(package / "wire" / "versions.py", r'return \{"v": version, ', "return {")
     # A verb that only this version knows.
@@ -119,4 +126,37 @@ def test_the_version_before_manages_a_master_of_the_present_one(
     assert "web" in run_before(home, version_before, "list")
     assert "reloaded to gen 2" in run_before(home, version_before, "reload", "web")
     run_before(home, version_before, "stop", "web")
+    assert home.app()["state"] == "stopped"
+
+
+def write_later_version(path: Path, key: str) -> None:
+    """Write another version into a file, as a later prefork would."""
+    text = path.read_text()
+    assert text.count(f"{key}2") == 1
+    path.write_text(text.replace(f"{key}2", f"{key}9"))
+
+
+def test_an_app_of_a_later_version_is_listed_and_not_started(home: Home) -> None:
+    home.run_ok("restart", "web")
+    home.run_ok("stop", "web")
+    state = home.client.find("web")[0].path / "state"
+    write_later_version(state, '"v": ')
+    kept = state.read_text()
+    assert home.app()["state"] == "stopped"
+    for verb in ("start", "restart"):
+        why = home.run_failing(100, verb, "web")
+        assert "web: its state has version 9 of its format, and this prefork knows 2" in why
+    assert state.read_text() == kept
+
+
+def test_a_saved_list_of_a_later_version_is_refused_and_kept(home: Home) -> None:
+    home.run_ok("restart", "web")
+    home.run_ok("save")
+    home.run_ok("stop", "web")
+    saved = home.client.home / "saved.toml"
+    write_later_version(saved, "v = ")
+    kept = saved.read_text()
+    why = home.run_failing(100, "resurrect")
+    assert "the message has version 9 of its format, and this process knows 2" in why
+    assert saved.read_text() == kept
     assert home.app()["state"] == "stopped"

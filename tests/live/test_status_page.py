@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from prefork.observe.status.scoreboard_view import COLUMNS
 from tests.live.browser import CHROMIUM, Page, chromium
 from tests.live.harness import Server, serving, wait_for
 from tests.live.status_server import APP, STATUS, TOKEN, readiness, status_port
@@ -16,6 +17,11 @@ from tests.live.status_server import APP, STATUS, TOKEN, readiness, status_port
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
 SIZES = {"phone": (390, 844, True), "desktop": (1280, 800, False)}
+TITLES = [
+    *("Slot", "State", "Load"),
+    *(column["title"] for column in COLUMNS),
+    *("Memory", "Gen", "Pid", "Age"),
+]
 HARM = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
 SPEAKS = f"""
@@ -88,6 +94,8 @@ def test_the_page_shows_events_as_they_happen(page: Page, folder: Path) -> None:
             "[...document.querySelectorAll('#slots [data-label=Answered]')]"
             ".some(cell => cell.textContent === '1')"
         )
+        titles = "[...document.querySelectorAll('#slots th')].map(cell => cell.textContent)"
+        assert page.evaluate(titles) == TITLES
         with pytest.raises(OSError):  # noqa: PT011 - the type varies
             server.get("/dies")
         page.wait(says("#deaths", "exited by itself (exit code 3)"))

@@ -6,6 +6,7 @@ scoreboard_reader.py  the scoreboard of an app, read without its master
 process_usage.py      CPU and memory of the processes of apps
 windowed_stats.py     request rate and quantiles of the last seconds
 snapshot.py           all apps, sampled again and again: for ``monit`` and ``list --watch``
+saved_apps.py         the text of ``saved.toml``, the file of ``prefork save``
 log_follow.py         the lines of one log file and of its rotated files, and new lines
 log_sources.py        the log files of an app, read as records: filtered and merged by time
 log_tail.py           the last records of an app, for a pane of ``monit``

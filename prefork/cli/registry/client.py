@@ -24,7 +24,8 @@ from prefork.unix.home import RegistryEntry, list_entries, registry_path
 from prefork.version import __version__
 from prefork.wire import control as wire
 from prefork.wire.row_values import explain_values
-from prefork.wire.verb_table import VERBS
+from prefork.wire.verb import Verb
+from prefork.wire.verb_table import EVENTS, SHOW, VERBS
 
 EXIT_TIMEOUT = 10.0
 """Seconds until the process of a master has ended, after it closed the connection of a client.
@@ -184,7 +185,7 @@ class Client:
             description["state"] = "dead" if entry.state.get("pid") else "stopped"
             return description
         try:
-            message = self.ask(entry, "show", timeout=ANSWER_TIMEOUT)
+            message = self.ask(entry, SHOW, timeout=ANSWER_TIMEOUT)
         except NotRunningError:
             return self.describe(RegistryEntry(entry.path))
         except NotListeningError:
@@ -201,13 +202,14 @@ class Client:
     def ask(
         self,
         entry: RegistryEntry,
-        verb: str,
+        verb: Verb | str,
         timeout: float | None = None,
         on_progress: OnProgress = lambda _progress: None,
         **arguments: Any,
     ) -> Mapping[str, Any]:
         """Send a verb to the master of an app, wait for its goal, and return the result.
 
+        ``verb``: its name, or its declaration (wire/verb_table.py).
         ``timeout``: seconds, None: no limit. ``on_progress`` is called with each step on the way;
         ``arguments`` are those of the verb. A master that is just starting is waited for.
 
@@ -259,7 +261,7 @@ class Client:
     def events(self, entry: RegistryEntry) -> Iterator[wire.Progress]:
         """Yield everything that happens to the app from now on, until its master ends."""
         with self.reach(entry, None) as connection:
-            for message in self._exchange(entry, connection, None, "events", {}):
+            for message in self._exchange(entry, connection, None, EVENTS, {}):
                 if isinstance(message, wire.Progress):
                     yield message
 
@@ -268,20 +270,21 @@ class Client:
         entry: RegistryEntry,
         connection: socket.socket,
         timeout: float | None,
-        verb: str,
+        verb: Verb | str,
         arguments: Mapping[str, Any],
     ) -> Iterator[wire.Progress | wire.Result]:
         """Send a request and yield the master's messages until it closes the connection."""
         deadline = None if timeout is None else time.monotonic() + timeout
         lines = wire.LineDecoder()
+        name = verb if isinstance(verb, str) else verb.name
         try:
             with suppress(BrokenPipeError):  # it closed the connection already, and said why
                 connection.sendall(wire.encode_request(verb, **arguments))
             while data := _receive_before(connection, deadline):
                 for line in lines.feed(data):
-                    yield _decode_answer(entry, verb, line)
+                    yield _decode_answer(entry, name, line)
         except TimeoutError:
-            why = f"{verb} did not end within {timeout:g} s; the master continues it"
+            why = f"{name} did not end within {timeout:g} s; the master continues it"
             raise MachineError(f"{entry.name}: {why}") from None
         except ConnectionResetError:
             return  # the master ended before it read the request

@@ -25,7 +25,7 @@ from prefork.errors import MachineError, UsageError
 from prefork.unix.home import RegistryEntry, remove_app
 from prefork.unix.identity import describe_user
 from prefork.unix.signals import signal_number
-from prefork.wire.verb_table import VERBS
+from prefork.wire.verb_table import PING, PLAN, RELOAD, SIGNAL, STOP
 
 Options = argparse.Namespace
 
@@ -73,7 +73,7 @@ def _request_stop(client: Client, entry: RegistryEntry, options: Options) -> int
     pid = None
     try:
         pid = int(_ping_patiently(client, entry)["pid"])
-        ask_app(client, VERBS["stop"], entry, options)
+        ask_app(client, STOP, entry, options)
     except NotRunningError:
         pass
     except NotListeningError:
@@ -97,11 +97,11 @@ def _ping_patiently(client: Client, entry: RegistryEntry) -> Mapping[str, Any]:
     read its certificates, so a starting master has 15 s instead of 5.
     """
     try:
-        return client.ask(entry, "ping", 5.0)
+        return client.ask(entry, PING, 5.0)
     except MachineError:
         if RegistryEntry(entry.path).state.get("status") != "starting":
             raise
-        return client.ask(entry, "ping", 15.0)
+        return client.ask(entry, PING, 15.0)
 
 
 def _kill_processes(entry: RegistryEntry) -> int | None:
@@ -168,7 +168,7 @@ def reload_apps(client: Client, options: Options) -> int:
 
     def action(entry: RegistryEntry) -> int:
         if options.dry_run:
-            print_plan(ask_app(client, VERBS["plan"], entry, options))
+            print_plan(ask_app(client, PLAN, entry, options))
         else:
             reload_app(client, entry, options)
         return 0
@@ -178,10 +178,10 @@ def reload_apps(client: Client, options: Options) -> int:
 
 def reload_app(client: Client, entry: RegistryEntry, options: Options) -> None:
     """Reload one app and print the outcome. Raises PreforkError."""
-    ask_and_print(client, VERBS["reload"], entry, options)
+    ask_and_print(client, RELOAD, entry, options)
 
 
 def signal_workers(client: Client, options: Options) -> int:
     """Send a signal to all workers of an app, or to one slot. Return the exit code."""
     signal_number(options.signal)  # a wrong name sends no signal to any app
-    return ask_each(client, VERBS["signal"], options)
+    return ask_each(client, SIGNAL, options)

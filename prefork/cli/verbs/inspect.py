@@ -11,6 +11,7 @@ from prefork.cli.view.progress import for_each_app
 from prefork.unix.cores import usable_cores
 from prefork.unix.home import RegistryEntry
 from prefork.version import __version__
+from prefork.wire.verb_table import STATE
 
 Options = argparse.Namespace
 
@@ -89,7 +90,7 @@ def report(client: Client, options: Options) -> int:
 
 
 def _print_state(client: Client, entry: RegistryEntry) -> int:
-    print_json(client.ask(entry, "state", 5.0))
+    print_json(client.ask(entry, STATE, 5.0))
     return 0
 
 

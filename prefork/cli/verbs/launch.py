@@ -25,6 +25,7 @@ from prefork.unix.listener_handover import NOTHING_INHERITED, InheritedState
 from prefork.unix.listeners import Listener
 from prefork.unix.process import signal_name
 from prefork.wire.control import RefusedError
+from prefork.wire.verb_table import WAIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def start_again(
     master had, if they are still open. Raises PreforkError.
     """
     entry.require_manageable()
+    entry.require_readable()
     arguments, start_dir = entry.state.get("arguments"), entry.state.get("here")
     if not isinstance(arguments, list) or not isinstance(start_dir, str):
         raise UsageError(f"{entry.name}: how it was started is not known; start it by its target")
@@ -141,7 +143,7 @@ def _describe_start(client: Client, entry: RegistryEntry, wait_options: WaitOpti
     Raises PreforkError.
     """
     try:
-        answer = client.ask(entry, "wait", wait_options.timeout)
+        answer = client.ask(entry, WAIT, wait_options.timeout)
     except NotRunningError:
         return _describe_end(RegistryEntry(entry.path))
     except RefusedError as error:

@@ -22,7 +22,7 @@ from prefork.config import value_types
 from prefork.errors import MachineError, UsageError
 from prefork.observe.log_records import format_record
 from prefork.unix.home import RegistryEntry
-from prefork.wire.verb_table import DEFAULT_LOG_LINES, VERBS
+from prefork.wire.verb_table import DEFAULT_LOG_LINES, LOGS
 
 POLL_INTERVAL = 0.2
 """Seconds between two reads of files that did not grow: poll(2) does not wait for regular files."""
@@ -30,7 +30,7 @@ POLL_INTERVAL = 0.2
 
 def follow_apps(apps: Sequence[RegistryEntry]) -> int:
     """``prefork logs -f`` for these apps: the last records, then the new ones until Ctrl-C."""
-    return print_logs(apps, build_parser(VERBS["logs"]).parse_args(["-f"]))
+    return print_logs(apps, build_parser(LOGS).parse_args(["-f"]))
 
 
 def print_logs(apps: Sequence[RegistryEntry], options: argparse.Namespace) -> int:

@@ -30,6 +30,8 @@ from prefork.cli.view.keys import QUIT, cbreak_mode, read_key
 from prefork.cli.view.monit_screen import ScreenState, draw
 from prefork.errors import PreforkError, UsageError
 from prefork.observe.log_records import Record
+from prefork.wire.verb import Verb
+from prefork.wire.verb_table import RELOAD, SCALE, STOP
 
 POLL_PERIOD = 1.0
 """Seconds from one sample of all apps to the next."""
@@ -160,7 +162,7 @@ class Monitor:
         if candidate:
             self._message = ""
             if key in (b"y", b"Y"):
-                self._start_verb(candidate, "stop")
+                self._start_verb(candidate, STOP)
         elif key in _MOVES:
             self._move_selection(_MOVES[key])
         elif key == b" ":
@@ -171,11 +173,11 @@ class Monitor:
     def _handle_action_key(self, key: bytes) -> None:
         match key:
             case b"r":
-                self._start_verb(self._selected, "reload")
+                self._start_verb(self._selected, RELOAD)
             case b"+" | b"=":
-                self._start_verb(self._selected, "scale", workers="+1")
+                self._start_verb(self._selected, SCALE, workers="+1")
             case b"-":
-                self._start_verb(self._selected, "scale", workers="-1")
+                self._start_verb(self._selected, SCALE, workers="-1")
             case b"s":
                 self._stop_candidate = self._selected
                 self._message = f"stop {self._selected}? y: yes, any other key: no"
@@ -186,15 +188,15 @@ class Monitor:
         self._selected, self._page, self._message = names[min(max(0, index), len(names) - 1)], 0, ""
         self._poll_now.set()
 
-    def _start_verb(self, name: str, verb: str, **arguments: Any) -> None:
+    def _start_verb(self, name: str, verb: Verb, **arguments: Any) -> None:
         """Send a verb to an app in a thread of its own, and show the outcome."""
-        self._message = f"{name}: {verb} …"
+        self._message = f"{name}: {verb.name} …"
 
         def run_verb() -> None:
             try:
                 (entry,) = self._client.find(name)
                 self._client.ask(entry, verb, **arguments)
-                self._message = f"{name}: {verb} done"
+                self._message = f"{name}: {verb.name} done"
             except PreforkError as error:
                 first, _, _ = str(error).partition("\n")
                 self._message = f"{name}: {first}"

@@ -25,6 +25,7 @@ from prefork.unix.home import RegistryEntry
 from prefork.unix.listener_handover import fetch_listeners
 from prefork.unix.listeners import Listener
 from prefork.version import __version__
+from prefork.wire.verb_table import PLAN
 
 Options = argparse.Namespace
 
@@ -55,6 +56,7 @@ def _restart_app(client: Client, entry: RegistryEntry, options: Options) -> int:
 def _restart_running(client: Client, entry: RegistryEntry, options: Options) -> int:
     """Reload an app that runs, or stop and start it. Raises PreforkError."""
     entry.require_manageable()
+    entry.require_readable()
     if not entry.state.get("managed"):
         raise UsageError("it runs in the foreground: restart it where it was started")
     if options.force or options.quick or options.stop_first:
@@ -73,7 +75,7 @@ def _restart_reason(client: Client, entry: RegistryEntry, options: Options) -> s
 
     Raises PreforkError on wrong settings.
     """
-    plan = client.ask(entry, "plan", options.timeout)
+    plan = client.ask(entry, PLAN, options.timeout)
     changed_keys = [change["key"] for change in plan["changes"] if change["restart"]]
     if changed_keys:
         return f"{', '.join(changed_keys)} changed"

@@ -12,16 +12,17 @@ import argparse
 
 from prefork.cli.output.standard_output import print_error
 from prefork.cli.registry.client import Client
+from prefork.cli.registry.saved_apps import SavedApp, dump, load
 from prefork.cli.serve.settings_loader import LARGEST_FILE
 from prefork.cli.verbs.launch import StartFailedError, WaitOptions, launch
 from prefork.config.flags import remove_env_options
-from prefork.config.saved_apps import SavedApp, dump, load
 from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.plural import pluralize
 from prefork.pool.policy import ManualTarget
 from prefork.unix.directory import Directory
 from prefork.unix.home import RegistryEntry, check_app_name, claim_folder, replace_file
 from prefork.unix.listener_handover import InheritedState
+from prefork.wire.versions import LaterVersionError
 
 Options = argparse.Namespace
 SAVED_FILE = "saved.toml"
@@ -38,6 +39,7 @@ def save(client: Client, _options: Options) -> int:
         if not entry.state.get("managed"):
             print(f"{entry.name}: runs in the foreground, not saved")
             continue
+        entry.require_readable()
         kept, dropped = remove_env_options([str(word) for word in entry.state["arguments"]])
         if dropped:
             names = ", ".join(dropped)
@@ -89,5 +91,9 @@ def _load_saved(client: Client) -> dict[str, SavedApp]:
         raise UsageError(f"there is no {path}; `prefork save` writes it") from None
     except OSError as error:
         raise MachineError(f"cannot read {path}: {error.strerror}") from error
+    except LaterVersionError as error:
+        raise UsageError(
+            f"{path}: {error}; use the prefork that wrote it, or `prefork save` writes a new one"
+        ) from None
     except ValueError:
         raise UsageError(f"`prefork save` did not write {path}; it writes a new one") from None

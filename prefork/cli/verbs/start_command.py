@@ -14,15 +14,13 @@ from prefork.cli.verbs.verb_parser import build_parser
 from prefork.cli.view.progress import for_each_app
 from prefork.errors import UsageError
 from prefork.unix.home import RegistryEntry
-from prefork.wire.verb_table import VERBS
+from prefork.wire.verb_table import START
 
-VERB = VERBS["start"]
-
-SWITCHES = {flag for each in VERB.arguments if each.is_switch for flag in each.flags}
+SWITCHES = {flag for each in START.arguments if each.is_switch for flag in each.flags}
 """The flags of ``start`` that take no value."""
 
 COMMON_SWITCHES = {
-    flag for each in VERB.arguments if each.is_switch and not each.group for flag in each.flags
+    flag for each in START.arguments if each.is_switch and not each.group for flag in each.flags
 }
 """Those of them that all forms of ``start`` have. The others are for files."""
 
@@ -35,7 +33,7 @@ def start(client: Client, arguments: list[str]) -> int:
     app of the list again. Raises PreforkError.
     """
     if arguments in (["-h"], ["--help"]):
-        print(build_parser(VERB).format_help(), end="")
+        print(build_parser(START).format_help(), end="")
         return 0
     if not arguments:
         raise UsageError("start needs a target, a name or a file; see prefork start --help")

@@ -22,6 +22,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from prefork.cli.output.standard_output import print_error
@@ -46,7 +47,7 @@ from prefork.config.target import require_target, resolve_name
 from prefork.errors import PreforkError, UsageError
 from prefork.unix.cores import usable_cores
 from prefork.unix.home import RegistryEntry, check_app_name, claim_folder, make_app_name
-from prefork.wire.verb_table import VERBS
+from prefork.wire.verb_table import PLAN, RELOAD, START
 
 Options = argparse.Namespace
 
@@ -64,9 +65,22 @@ class FileApp:
     after: tuple[str, ...] = ()
 
 
+class StepKind(Enum):
+    """What a step does with its app, as ``--dry-run`` prints it.
+
+    RESTART: only a restart would bring the changes, and that is left to the operator.
+    """
+
+    START = "would be started"
+    RELOAD = "would be reloaded"
+    SAME = "would stay as it is"
+    RESTART = "would keep running as it is"
+    DELETE = "would be stopped and deleted"
+
+
 @dataclass(slots=True)
 class PlanStep:
-    """One step of a plan, for one app: ``action`` is start, reload, same, restart or delete.
+    """One step of a plan, for one app.
 
     ``app`` is None for an app that left the file; ``changes``: settings that differ from those in
     force; ``note``: what the operator has to do in addition.
@@ -74,7 +88,7 @@ class PlanStep:
 
     app: FileApp | None
     name: str
-    action: str
+    kind: StepKind
     entry: RegistryEntry | None = None
     changes: list[dict[str, Any]] = field(default_factory=list)
     note: str = ""
@@ -107,10 +121,10 @@ def start_file(client: Client, arguments: Sequence[str]) -> tuple[int, list[Regi
             print_step(step)
         return 0, []
     folder = os.path.dirname(path)
-    unchanged = [step for step in steps if step.action not in ("start", "reload", "delete")]
+    unchanged = [step for step in steps if step.kind in (StepKind.SAME, StepKind.RESTART)]
     for step in unchanged:  # apps that stay as they are, printed in the order of the file
         _carry_out(client, step, folder, options)
-    if any(step.action == "start" for step in steps):
+    if any(step.kind is StepKind.START for step in steps):
         _import_master_modules(apps)
     tasks = [_task(client, step, folder, options) for step in steps if step not in unchanged]
     codes = dict.fromkeys((step.name for step in unchanged), 0) | run_tasks(tasks, usable_cores())
@@ -183,17 +197,17 @@ def _plan_step(client: Client, app: FileApp, path: str, stage: str) -> PlanStep:
     """Return the step for one app. Raises UsageError when it runs from another file."""
     entry = RegistryEntry(client.home / app.name)
     if not entry.is_running():
-        return PlanStep(app, app.name, "start", entry)
+        return PlanStep(app, app.name, StepKind.START, entry)
     entry = client.latest(entry)
     if entry.state.get("file") != path:
         raise UsageError(
             f"{app.name} runs already, and not from {path}; "
             f"`prefork delete {app.name}` first, or use another name"
         )
-    changes = list(client.ask(entry, "plan")["changes"])
+    changes = list(client.ask(entry, PLAN)["changes"])
     if entry.state.get("stage", "") != stage:
         note = f"another --env takes `prefork delete {app.name}` and a start"
-        return PlanStep(app, app.name, "restart", entry, changes, note)
+        return PlanStep(app, app.name, StepKind.RESTART, entry, changes, note)
     restart_keys = [change["key"] for change in changes if change["restart"]]
     note = (
         f"changing {', '.join(restart_keys)} takes `prefork restart {app.name}`"
@@ -201,9 +215,10 @@ def _plan_step(client: Client, app: FileApp, path: str, stage: str) -> PlanStep:
         else ""
     )
     if not changes:
-        return PlanStep(app, app.name, "same", entry)
-    action = "restart" if len(restart_keys) == len(changes) else "reload"
-    return PlanStep(app, app.name, action, entry, changes, note)
+        return PlanStep(app, app.name, StepKind.SAME, entry)
+    needs_restart = len(restart_keys) == len(changes)
+    kind = StepKind.RESTART if needs_restart else StepKind.RELOAD
+    return PlanStep(app, app.name, kind, entry, changes, note)
 
 
 def _removed_apps(client: Client, path: str, names: set[str]) -> list[PlanStep]:
@@ -211,7 +226,7 @@ def _removed_apps(client: Client, path: str, names: set[str]) -> list[PlanStep]:
     ``names``.
     """
     return [
-        PlanStep(None, entry.name, "delete", entry)
+        PlanStep(None, entry.name, StepKind.DELETE, entry)
         for entry in client.find("all")
         if entry.state.get("file") == path and entry.name not in names
     ]
@@ -219,14 +234,7 @@ def _removed_apps(client: Client, path: str, names: set[str]) -> list[PlanStep]:
 
 def print_step(step: PlanStep) -> None:
     """Print one step of a plan."""
-    outcomes = {
-        "start": "would be started",
-        "reload": "would be reloaded",
-        "same": "would stay as it is",
-        "restart": "would keep running as it is",
-        "delete": "would be stopped and deleted",
-    }
-    print(f"{step.name}: {outcomes[step.action]}")
+    print(f"{step.name}: {step.kind.value}")
     print_changes(step.changes)
     if step.note:
         print(f"  {step.note}")
@@ -235,15 +243,15 @@ def print_step(step: PlanStep) -> None:
 def _carry_out(client: Client, step: PlanStep, folder: str, options: Options) -> None:
     """Carry out one step of a plan and print its outcome. Raises PreforkError, StartFailedError."""
     wait_options = WaitOptions(not options.no_wait, options.timeout)
-    if step.action == "start" and step.app is not None:
+    if step.kind is StepKind.START and step.app is not None:
         claimed = claim_folder(client.home, step.name, exact=True)
         fresh = not (claimed.path / "state").exists()
         launch(client, claimed, folder, step.app.arguments, wait_options, fresh)
-    elif step.action == "reload" and step.entry is not None:
-        result = ask_app(client, VERBS["reload"], step.entry, options).values
+    elif step.kind is StepKind.RELOAD and step.entry is not None:
+        result = ask_app(client, RELOAD, step.entry, options).values
         outcome = f"reloaded to gen {result['generation']}" if "took" in result else "reloading"
         print(f"{step.name}: {outcome} ({', '.join(each['key'] for each in step.changes)})")
-    elif step.action == "delete" and step.entry is not None:
+    elif step.kind is StepKind.DELETE and step.entry is not None:
         delete_app(client, step.entry, options)
     else:
         print(f"{step.name}: unchanged")
@@ -278,5 +286,5 @@ def _build_parser() -> Parser:
     parser = Parser(prog="prefork start", description="Start or reload the apps of a file.")
     parser.add_argument("file", metavar="FILE.toml")
     parser.set_defaults(quick=False, force=False)
-    add_arguments(parser, (each for each in VERBS["start"].arguments if each.flags))
+    add_arguments(parser, (each for each in START.arguments if each.flags))
     return parser

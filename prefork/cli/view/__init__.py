@@ -7,6 +7,7 @@ app_columns.py   the columns of apps and of workers
 app_table.py     ``prefork list``: the table of all apps, once or live
 sort_order.py    the keys that ``list`` sorts by
 answers.py       what a master answered to a verb
+figure_lines.py  the lines of ``show`` about the figures of all workers
 details.py       ``prefork show``, and the warnings below a list
 death_report.py  ``prefork why``: the deaths of workers, grouped by their cause
 monit_screen.py  the screen of ``prefork monit``

@@ -14,14 +14,8 @@ from prefork.cli.registry.app_state import App, is_running
 from prefork.cli.view.app_columns import STATE_STYLES, WORKER_COLUMNS
 from prefork.cli.view.columns import build_table
 from prefork.cli.view.console import PrintableConsole
-from prefork.cli.view.units import (
-    format_age,
-    format_bytes,
-    format_count,
-    format_duration,
-    format_percent,
-    format_rate,
-)
+from prefork.cli.view.figure_lines import figure_lines
+from prefork.cli.view.units import format_age, format_bytes, format_percent
 from prefork.plural import pluralize
 
 PIPE_WIDTH = 10_000
@@ -92,44 +86,12 @@ def _head(app: App) -> Table:
             "uses",
             f"{format_percent(app['cpu'])} % of a core, memory {format_bytes(app['memory'])}",
         )
-    for key, text in _figure_rows(app.get("figures", {})):
+    for key, text in figure_lines(app.get("figures", {})):
         head.add_row(key, text)
     for key, value in app.get("settings", {}).items():
         several = isinstance(value, list)
         head.add_row(f"--{key}", " ".join(map(str, value)) if several else str(value))
     return head
-
-
-def _figure_rows(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the names and texts of the figures of all workers, since the workers began."""
-    if not figures.get("accepted") and not figures.get("requests"):
-        return  # no connection yet, or the app has no figures
-    answered = ", ".join(
-        f"{kind} {format_count(of)}" for kind, of in figures["answered"].items() if of
-    )
-    unanswered = figures["unanswered"]
-    yield (
-        "requests",
-        f"{format_count(figures['requests'])}, {format_rate(figures['rate'])} a second",
-    )
-    yield (
-        "answered",
-        (answered or "-") + (f"; {format_count(unanswered)} left before" if unanswered else ""),
-    )
-    oldest = f", the oldest for {format_duration(figures['oldest'])}" if figures["oldest"] else ""
-    yield "in flight", f"{format_count(figures['in_flight'])}{oldest}"
-    yield (
-        "latency",
-        f"p50 {format_duration(figures['p50'])}, p99 {format_duration(figures['p99'])}",
-    )
-    yield "sent", f"{format_bytes(figures['sent'])} in bodies"
-    connections = pluralize(figures["accepted"], "connection", show=format_count)
-    accepted = f"{connections}, {format_count(figures['connections'])} open"
-    yield (
-        "accepted",
-        f"{accepted}, after {format_duration(figures['accept_wait'])} in the queue on average",
-    )
-    yield "loop lag", format_duration(figures["lag"])
 
 
 def format_autoscale(scaling: Mapping[str, Any]) -> str:

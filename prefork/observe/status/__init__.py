@@ -19,9 +19,9 @@ Design
   Deaths, the log, reload and scale need the master; those responses wait for it, no other does.
 - **The status server runs as the workers do,** so it can open neither the control socket nor the
   logs. Over a channel from its fork it asks for one end of a socket pair. The control server of the
-  master takes the other end for a client that may use a few verbs (``why``; with a token also
-  ``reload`` and ``scale``). The master also passes it open logs. An attacker who takes over the
-  status server gets that and no more.
+  master takes the other end for a client that may use the few verbs whose declaration says so
+  (``PageAccess`` of wire/verb.py). The master also passes it open logs. An attacker who takes over
+  the status server gets that and no more.
 - **New settings start a new status server;** the old one finishes its responses. Only its samples
   are lost, and a page that is open has its own.
 """

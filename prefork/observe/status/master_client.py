@@ -18,6 +18,7 @@ from prefork.errors import MachineError
 from prefork.unix.descriptor_channel import DescriptorChannel
 from prefork.wire import control
 from prefork.wire.log_writer_messages import decode_message, encode_message
+from prefork.wire.verb import Verb
 
 ANSWER_TIMEOUT = 3.0
 """Seconds that a response of the master may take."""
@@ -44,7 +45,7 @@ class MasterClient:
         loop.add_reader(channel.fileno(), self._read_channel)
 
     async def ask(
-        self, verb: str, timeout: float = ANSWER_TIMEOUT, **arguments: Any
+        self, verb: Verb, timeout: float = ANSWER_TIMEOUT, **arguments: Any
     ) -> Mapping[str, Any]:
         """Have the master execute a verb, and return its result.
 

@@ -62,13 +62,7 @@ async function post(path, body) {
 
 // Rendering.
 
-function cell(row, label, content, className = "") {
-  const element = document.createElement("td");
-  element.dataset.label = label;
-  element.className = className;
-  element.append(content);
-  row.append(element);
-}
+const formats = {"": count, "s": seconds, "1/s": count, "bytes": bytes}; // By unit.
 
 function load(share) {
   const meter = document.createElement("meter");
@@ -80,24 +74,47 @@ function load(share) {
   return meter;
 }
 
-function showWorker(worker, status) {
-  const row = document.createElement("tr");
+function state(worker) {
+  const word = document.createElement("span");
+  word.className = `state-${worker.state}`;
+  word.textContent = worker.state;
+  return word;
+}
+
+function busyShare(worker) {
   const sample = samples.at(-1)?.slots[worker.slot];
-  const busy = worker.silent > 2 && worker.in_flight ? 1 : sample?.busy ?? 0;
-  cell(row, "Slot", `${worker.slot}`);
-  cell(row, "State", worker.state, `state-${worker.state}`);
-  cell(row, "Load", load(busy));
-  cell(row, "In flight", count(worker.in_flight));
-  cell(row, "Requests/s", count(worker.rate));
-  cell(row, "p50", seconds(worker.p50));
-  cell(row, "p99", seconds(worker.p99));
-  cell(row, "Memory", bytes(worker.memory));
-  cell(row, "Connections", count(worker.connections));
-  cell(row, "Answered", count(worker.requests));
-  cell(row, "Gen", `${worker.generation}`);
-  cell(row, "Pid", `${worker.pid}`);
-  cell(row, "Age", age(status.at - worker.born));
-  return row;
+  return worker.silent > 2 && worker.in_flight ? 1 : sample?.busy ?? 0;
+}
+
+// The columns of the table of workers: title, and the content of a worker's cell. Those of the
+// figures are declared in wire/fields.py.
+const columns = status => [
+  ["Slot", worker => `${worker.slot}`],
+  ["State", state],
+  ["Load", worker => load(busyShare(worker))],
+  ...status.columns.map(({key, title, unit}) => [title, worker => formats[unit](worker[key])]),
+  ["Memory", worker => bytes(worker.memory)],
+  ["Gen", worker => `${worker.generation}`],
+  ["Pid", worker => `${worker.pid}`],
+  ["Age", worker => age(status.at - worker.born)],
+];
+
+function row(kind, labels, contents) {
+  const element = document.createElement("tr");
+  element.append(...contents.map((content, index) => {
+    const cell = document.createElement(kind);
+    cell.dataset.label = labels[index];
+    cell.append(content);
+    return cell;
+  }));
+  return element;
+}
+
+function showWorkers(status) {
+  const shown = columns(status), titles = shown.map(([title]) => title);
+  find("slots").tHead.replaceChildren(row("th", titles, titles));
+  find("slots").tBodies[0].replaceChildren(...status.workers.map(
+    worker => row("td", titles, shown.map(([, content]) => content(worker)))));
 }
 
 function show(status) {
@@ -112,7 +129,7 @@ function show(status) {
   find("actions").hidden = status.token === "none";
   find("unlock").hidden = status.token !== "asked";
   find("unlocked").hidden = status.token !== "known";
-  find("slots").tBodies[0].replaceChildren(...status.workers.map(w => showWorker(w, status)));
+  showWorkers(status);
   for (const chart of charts) chart.draw(samples, status.at);
 }
 

@@ -24,6 +24,8 @@ from prefork.observe.status.recent_records import read_recent_records
 from prefork.observe.status.scoreboard_view import ScoreboardView
 from prefork.printable import printable_line, printable_value
 from prefork.wire.control import RefusedError
+from prefork.wire.verb import PageAccess, Verb
+from prefork.wire.verb_table import WHY, requests_of_page
 
 CHANGE_TIMEOUT = 25.0
 """Seconds that a response waits for the end of a reload or a scale."""
@@ -133,9 +135,10 @@ class StatusSite:
             "/deaths.json": self._deaths,
             "/log.json": self._log_tail,
         }
-        self._changes: dict[str, Callable[[StatusRequest], Awaitable[StatusResponse]]] = {}
-        if access.has_token:
-            self._changes = {"/reload": lambda _: self._change("reload"), "/scale": self._scale}
+        allowed = requests_of_page(access.has_token).values()
+        self._changes: dict[str, Verb] = {
+            f"/{verb.name}": verb for verb in allowed if verb.page is PageAccess.WITH_TOKEN
+        }
 
     # The methods of a handler.
 
@@ -219,7 +222,7 @@ class StatusSite:
         if not request.has_token:
             fields = (("WWW-Authenticate", "Bearer"),)
             return StatusResponse(401, b"this needs the token of --status-token\n", fields=fields)
-        return self._changes[path](request)
+        return self._change(self._changes[path], request)
 
     def _parse_request(self, exchange: Exchange) -> StatusRequest:
         """Parse a request. Raises ClientError if a page of another website may have sent it."""
@@ -258,7 +261,7 @@ class StatusSite:
         """Return the last deaths of workers, which the master knows."""
         if not self._master.has_control:
             return json_response({"deaths": [], "missing": NO_REGISTRY})
-        value = await self._master.ask("why")
+        value = await self._master.ask(WHY)
         deaths = [dict(death) for death in value["deaths"]]
         if not self._may_read_texts(request):
             for death in deaths:
@@ -286,19 +289,27 @@ class StatusSite:
 
     # Changes.
 
-    async def _scale(self, request: StatusRequest) -> StatusResponse:
-        try:
-            workers = json.loads(request.body)["workers"]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise ClientError(400, 'the body must be {"workers": 4}, or "+1" or "-1"') from None
-        return await self._change("scale", workers=workers)
-
-    async def _change(self, verb: str, **arguments: Any) -> StatusResponse:
+    async def _change(self, verb: Verb, request: StatusRequest) -> StatusResponse:
+        """Have the master execute a verb with the arguments in the body, and return the outcome."""
+        arguments = _parse_arguments(verb, request.body)
         try:
             done = await self._master.ask(verb, CHANGE_TIMEOUT, **arguments)
         except TimeoutError:
             return json_response({"result": None, "goes_on": True}, 202)
         return json_response({"result": dict(done)})
+
+
+def _parse_arguments(verb: Verb, body: bytes) -> dict[str, Any]:
+    """Return the arguments without which a verb has no meaning. Raises ClientError."""
+    needed = [field for field in verb.fields if not field.flags]
+    if not needed:
+        return {}
+    try:
+        content = json.loads(body)
+        return {field.name: content[field.name] for field in needed}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        texts = (f'"{field.name}" ({field.text})' for field in needed)
+        raise ClientError(400, f"the body must be a JSON object with {', '.join(texts)}") from None
 
 
 def _wrong_method(exchange: Exchange, allowed: tuple[str, ...]) -> StatusResponse | None:

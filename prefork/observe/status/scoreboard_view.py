@@ -10,7 +10,7 @@ from prefork.plural import pluralize
 from prefork.unix.memory_footprint import resident_size
 from prefork.unix.scoreboard import Rows
 from prefork.version import __version__
-from prefork.wire.fields import STATES, WORKER_STATES
+from prefork.wire.fields import STATES, VALUES, WORKER_STATES
 from prefork.wire.row_values import worker_values
 
 PSS_INTERVAL = 5.0
@@ -18,6 +18,14 @@ PSS_INTERVAL = 5.0
 
 READY = WORKER_STATES.index("ready")
 _SERVES = {STATES.index(state) for state in ("running", "reloading", "frozen")}
+
+
+COLUMNS = [
+    {"key": value.key, "title": value.column.page_title or value.column.title, "unit": value.unit}
+    for value in VALUES
+    if value.column is not None and value.column.workers is not None
+]
+"""The values that the page has in its table of workers, in the order of the columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,5 +151,6 @@ class ScoreboardView:
                 }
                 for row in rows
             ],
+            "columns": COLUMNS,
             "history": self._history.since(since),
         }

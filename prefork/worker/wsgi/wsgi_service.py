@@ -21,6 +21,11 @@ class WsgiService(HttpService):
         """Without threads, a call runs in the loop's thread."""
         return not self.context.config.threads
 
+    @property
+    def keeps_connections(self) -> bool:
+        """With threads, the loop only reads and writes."""
+        return not self.blocks_loop
+
     async def start(self) -> RequestHandler:
         """Make the handler; a WSGI app has no startup."""
         config = self.context.config

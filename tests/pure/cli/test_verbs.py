@@ -1,10 +1,11 @@
 """Verbs: everything about one follows from its declaration."""
 
+import ast
 import inspect
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ from prefork.cli.verbs.verb_parser import build_parser, list_choices
 from prefork.cli.verbs.verb_reference import reference_table
 from prefork.errors import UsageError
 from prefork.wire.control import decode_request, encode_request
-from prefork.wire.verb import Role, Verb, resolve
-from prefork.wire.verb_table import VERBS, commands, requests
+from prefork.wire.verb import PageAccess, Role, Verb, resolve
+from prefork.wire.verb_table import VERBS, commands, requests, requests_of_page
 from tests.toy_verb import GREET
 
 ROOT = Path(__file__).parents[3]
@@ -117,7 +118,42 @@ def test_only_verbs_that_change_nothing_and_tell_no_secret_are_for_the_group() -
     assert for_group == {"ping", "show", "why", "wait", "events"}
 
 
+def test_the_status_server_may_change_the_app_only_with_a_token() -> None:
+    assert set(requests_of_page(has_token=False)) == {"why"}
+    assert set(requests_of_page(has_token=True)) == {"why", "reload", "scale"}
+
+
+REQUESTING = {"ask", "ask_app", "ask_each", "ask_and_print", "encode_request", "build_parser"}
+"""Functions that get a verb, beside those whose parameter is annotated as a Verb."""
+
+
+def words_in_place_of_verbs(path: Path) -> Iterator[str]:
+    """Yield the places of a file that name a verb by a word, not by its declaration."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            words = node.args if name in REQUESTING else []
+        elif isinstance(node, ast.Subscript):
+            words = [node.slice] if getattr(node.value, "id", "") == "VERBS" else []
+        else:
+            continue
+        for word in words:
+            if isinstance(word, ast.Constant) and word.value in VERBS:
+                yield f"{path.relative_to(ROOT)}:{node.lineno}: {word.value}"
+
+
+def test_code_that_means_a_verb_imports_its_declaration() -> None:
+    files = (ROOT / "prefork").rglob("*.py")
+    assert [place for path in files for place in words_in_place_of_verbs(path)] == []
+
+
 # A new verb.
+
+
+def test_a_new_verb_may_be_for_the_page(toy_verb: Verb) -> None:
+    assert toy_verb.page is PageAccess.WITH_TOKEN
+    assert toy_verb.name in requests_of_page(has_token=True)
+    assert toy_verb.name not in requests_of_page(has_token=False)
 
 
 def test_a_new_verb_is_parsed_as_declared(toy_verb: Verb) -> None:

@@ -14,6 +14,7 @@ from prefork.cli.view.app_columns import APP_COLUMNS, WORKER_COLUMNS
 from prefork.cli.view.app_table import render_app_list
 from prefork.cli.view.columns import Column, fit_columns
 from prefork.cli.view.details import render_app
+from prefork.cli.view.figure_lines import figure_lines
 from prefork.cli.view.monit_screen import ScreenState, draw
 from prefork.observe.log_records import Record
 from prefork.wire import histogram
@@ -154,6 +155,20 @@ def test_show_prints_the_figures_that_the_list_leaves_out() -> None:
     ):
         assert part in text
     assert "requests" not in "\n".join(lines(render_app(app(figures={}, workers=0), 120), 120))
+
+
+def test_show_leaves_out_what_an_older_master_does_not_know() -> None:
+    old = {key: FIGURES[key] for key in ("requests", "in_flight", "connections")}
+    assert list(figure_lines({**old, "answered": {"2xx": 0}})) == [
+        ("requests", "12,345"),
+        ("answered", "-"),
+        ("in flight", "3"),
+        ("accepted", "5 open"),
+    ]
+
+
+def test_one_connection_is_no_plural() -> None:
+    assert list(figure_lines({"accepted": 1, "oldest": 0.0})) == [("accepted", "1 connection")]
 
 
 def test_the_status_of_programs_has_a_column_only_when_there_is_one() -> None:

@@ -17,10 +17,12 @@ from prefork.master.master_record import (
     ListenerRecord,
     MasterRecord,
     OutputRecord,
+    load_master,
 )
 from prefork.pool.goals import ReloadGoal, ScaleGoal, StableGoal, StopGoal
 from prefork.pool.pool_state import PoolState
 from prefork.wire.log_writer_messages import WorkerStream
+from prefork.wire.versions import LaterVersionError
 from tests.pure.pool.goals_world import STATES, World
 
 NUMBERS = st.integers(0, 2**22)
@@ -91,7 +93,7 @@ RECORDS = st.builds(
 
 @given(RECORDS)
 def test_a_record_comes_back_as_it_was(record: MasterRecord) -> None:
-    assert load_record(MasterRecord, json.loads(json.dumps(dump_record(record)))) == record
+    assert load_master(json.loads(json.dumps(dump_record(record)))) == record
 
 
 @given(RECORDS)
@@ -100,4 +102,11 @@ def test_a_record_that_lacks_a_part_is_refused(record: MasterRecord) -> None:
     assert dumped["version"] == VERSION
     for part in ("pool", "workers", "clients", "descriptors"):
         with pytest.raises(ValueError, match=f"MasterRecord lacks {part}"):
-            load_record(MasterRecord, {key: dumped[key] for key in dumped if key != part})
+            load_master({key: dumped[key] for key in dumped if key != part})
+
+
+@given(RECORDS)
+def test_a_record_of_a_later_version_is_refused(record: MasterRecord) -> None:
+    later = {**dump_record(record), "version": VERSION + 1}
+    with pytest.raises(LaterVersionError, match=f"version {VERSION + 1} .* knows {VERSION}"):
+        load_master(later)

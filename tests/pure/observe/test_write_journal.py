@@ -13,7 +13,7 @@ from prefork.observe.log_rotation import RotationPolicy
 from prefork.observe.log_writer import LogWriter
 from prefork.observe.logger import Log
 from prefork.observe.output_files import OutputFiles
-from prefork.observe.write_journal import Batch, WriteJournal
+from prefork.observe.write_journal import _MARK, VERSION, Batch, WriteJournal
 from prefork.unix.descriptor_channel import open_channel_pair
 from prefork.unix.directory import Directory
 from prefork.unix.pipes import Pipe, open_output_pipe
@@ -58,6 +58,19 @@ def end(journal: WriteJournal, batch: Batch, path: Path, pipe: Pipe) -> None:
 STEPS: list[Step] = [begin, write_some, write_rest, take_some, take_rest, end]
 
 
+def finish(journal: WriteJournal, path: Path, pipe: Pipe) -> None:
+    """Print another line, and let the next log writer come to the end of the pipe."""
+    os.write(pipe.writer, b"three")
+    os.close(pipe.writer)
+    masters, its = open_channel_pair()
+    masters.close()
+    folder = Directory.open(path.parent)
+    output = OutputFiles(folder, path.name, RotationPolicy(size=None), logging.getLogger())
+    log = Log("info", str(path.parent / "log"))
+    assert LogWriter({OUTLET: pipe.reader}, its, output, journal, log).run() == 0
+    its.close()
+
+
 @pytest.mark.parametrize("steps", range(len(STEPS) + 1))
 @pytest.mark.parametrize("outside", [False, True])
 def test_each_line_is_written_once(tmp_path: Path, steps: int, outside: bool) -> None:
@@ -70,17 +83,28 @@ def test_each_line_is_written_once(tmp_path: Path, steps: int, outside: bool) ->
         step(journal, batch, path, pipe)
     if outside:
         rotate_outside(journal, batch, path, pipe)
-    os.write(pipe.writer, b"three")
-    os.close(pipe.writer)
-    masters, its = open_channel_pair()
-    masters.close()
-    folder = Directory.open(tmp_path)
-    output = OutputFiles(folder, path.name, RotationPolicy(size=None), logging.getLogger())
-    log = Log("info", str(tmp_path / "log"))
-    assert LogWriter({OUTLET: pipe.reader}, its, output, journal, log).run() == 0
-    its.close()
+    finish(journal, path, pipe)
     found = sorted(tmp_path.glob("w.out*"), reverse=True)
     assert len(found) == 1 + outside
     lines = "".join(each.read_text() for each in found).splitlines()
     texts = [re.sub(r"^\d{4}-\S+ [0-9:.]{12} \[7\] 0 out ", "", line) for line in lines]
     assert texts == ["before", "one", "two", "three"]
+
+
+@pytest.mark.parametrize("steps", range(1, len(STEPS) + 1))
+def test_a_batch_of_another_version_loses_no_line(tmp_path: Path, steps: int) -> None:
+    path = tmp_path / "w.out"
+    path.write_bytes(b"before\n")
+    journal, pipe = WriteJournal(), open_output_pipe()
+    os.write(pipe.writer, PRINTED)
+    batch = Batch(1, len(PRINTED), path.stat().st_ino, path.stat().st_size, len(RECORDS))
+    for step in STEPS[:steps]:
+        step(journal, batch, path, pipe)
+    if journal.pending() is not None:
+        _MARK.pack_into(journal._shared, 0, VERSION + 1)
+        assert journal.pending() is None
+    finish(journal, path, pipe)
+    texts = [line.rpartition(" ")[2] for line in path.read_text().splitlines()]
+    assert texts[0] == "before"
+    assert [text for text in dict.fromkeys(texts[1:]) if text] == ["one", "two", "three"]
+    assert os.fstat(journal.fileno()).st_size == 0

@@ -23,7 +23,8 @@ POSITIONS = [
 
 DECLARATION = """\
     Field("toys", "Q", "bytes", "worker", "toys that the worker has made", "counter",
-          formula=total, column=TableColumn("toy size", apps=15, workers=16, is_sort_key=True)),
+          formula=total, column=TableColumn("toy size", apps=15, workers=16, is_sort_key=True),
+          phrase=Phrase("toys", "{} of toys")),
 """
 
 EVERYTHING = """
@@ -31,7 +32,9 @@ import json
 from prefork import Client
 from prefork.cli.view.sort_order import SORT_KEYS
 from prefork.cli.view.app_columns import APP_COLUMNS, WORKER_COLUMNS
+from prefork.cli.view.figure_lines import figure_lines
 from prefork.observe.status.metrics import format_metrics
+from prefork.observe.status.scoreboard_view import ScoreboardView
 from prefork.unix.scoreboard import Scoreboard
 from prefork.wire.fields import HEAD
 from prefork.wire.row_values import app_values, worker_values
@@ -57,6 +60,8 @@ print(json.dumps({
     "worker column": {c.name: c.cell(worker) for c in WORKER_COLUMNS if c.name == "toy size"},
     "unknown": [c.cell({"figures": {"requests": 1}}) for c in APP_COLUMNS if c.name == "toy size"],
     "sorted": SORT_KEYS["toys"][0](app),
+    "lines": list(figure_lines(app["figures"])),
+    "page": ScoreboardView("web", board.rows, 1).status(0.0),
 }))
 """
 
@@ -73,7 +78,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_a_declared_field_has_a_place_behind_all_others_in_the_row(shown: dict[str, Any]) -> None:
     assert shown["row"] == 2048
-    assert shown["index"]["toys"] == len(POSITIONS)
+    assert shown["index"]["toys"] == len(WORKER_FIELDS)
 
 
 def test_a_declared_field_is_a_metric(shown: dict[str, Any]) -> None:
@@ -93,6 +98,16 @@ def test_a_declared_field_is_a_column_and_a_sort_key(shown: dict[str, Any]) -> N
     assert shown["app column"] == {"toy size": "6.0k"}
     assert shown["worker column"] == {"toy size": "2.0k"}
     assert shown["sorted"] == 3 * 2048
+
+
+def test_a_declared_field_is_a_line_of_show(shown: dict[str, Any]) -> None:
+    assert shown["lines"][-1] == ["toys", "6.0k of toys"]
+
+
+def test_a_declared_field_is_a_column_of_the_status_page(shown: dict[str, Any]) -> None:
+    page = shown["page"]
+    assert page["columns"][-1] == {"key": "toys", "title": "toy size", "unit": "bytes"}
+    assert [worker["toys"] for worker in page["workers"]] == [2048, 4096]
 
 
 def test_a_master_of_an_older_version_leaves_the_column_empty(shown: dict[str, Any]) -> None:

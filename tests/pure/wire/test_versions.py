@@ -6,11 +6,28 @@ from collections.abc import Callable
 import pytest
 
 from prefork.errors import UsageError
-from prefork.wire import control, log_writer_messages, ready, scoreboard, watcher_messages
+from prefork.wire import (
+    control,
+    guard_messages,
+    log_writer_messages,
+    ready,
+    registry_state,
+    scoreboard,
+    start_report,
+    watcher_messages,
+)
 from prefork.wire.control import Progress, RefusedError, Result
+from prefork.wire.guard_messages import SessionBegan, SessionEnded
 from prefork.wire.ready import InvalidMessage, MessageKind, ReadyDecoder, ReadyMessage
+from prefork.wire.registry_state import RegistryState
 from prefork.wire.verb_table import VERBS
-from prefork.wire.versions import FIRST, require_known_version, stamp, take_version
+from prefork.wire.versions import (
+    FIRST,
+    LaterVersionError,
+    require_known_version,
+    stamp,
+    take_version,
+)
 from prefork.wire.watcher_messages import WatchStarted
 
 
@@ -49,6 +66,27 @@ FORMATS = [
         id="watcher",
     ),
     pytest.param(
+        guard_messages.encode_began(SessionBegan(71, 15, 30.0)),
+        guard_messages.VERSION,
+        guard_messages.decode_message,
+        SessionBegan(71, 15, 30.0),
+        id="guard, began",
+    ),
+    pytest.param(
+        guard_messages.encode_ended(71),
+        guard_messages.VERSION,
+        guard_messages.decode_message,
+        SessionEnded(71),
+        id="guard, ended",
+    ),
+    pytest.param(
+        start_report.encode_report(101),
+        start_report.VERSION,
+        start_report.decode_report,
+        101,
+        id="foreground pipe",
+    ),
+    pytest.param(
         control.encode_request("ping"),
         control.VERSION,
         control.decode_request,
@@ -72,6 +110,10 @@ FORMATS = [
 ]
 
 
+LENIENT, STRICT = FORMATS[-3:], FORMATS[1:-3]
+"""Those of the control socket, and those of one tree of processes but for the ready pipe."""
+
+
 @pytest.mark.parametrize(("message", "version", "decode", "expected"), FORMATS)
 def test_every_message_has_its_version(
     message: bytes, version: int, decode: Callable[[bytes], object], expected: object
@@ -88,14 +130,14 @@ def test_a_message_of_an_earlier_version_is_understood(
         assert decode(change_version(message, earlier)) == expected
 
 
-@pytest.mark.parametrize(("message", "version", "decode", "expected"), FORMATS[3:])
+@pytest.mark.parametrize(("message", "version", "decode", "expected"), LENIENT)
 def test_the_control_socket_understands_what_it_knows_of_a_later_version(
     message: bytes, version: int, decode: Callable[[bytes], object], expected: object
 ) -> None:
     assert decode(change_version(message, version + 1)) == expected
 
 
-@pytest.mark.parametrize(("message", "version", "decode", "_expected"), FORMATS[1:3])
+@pytest.mark.parametrize(("message", "version", "decode", "_expected"), STRICT)
 def test_a_later_version_is_refused_by_both_numbers(
     message: bytes, version: int, decode: Callable[[bytes], object], _expected: object
 ) -> None:
@@ -141,3 +183,45 @@ def test_the_scoreboard_begins_with_its_version() -> None:
         scoreboard.check_magic(int.from_bytes(b"prefork1", "little"))
     with pytest.raises(ValueError, match="not a scoreboard"):
         scoreboard.check_magic(0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"71 15",
+        b"[]",
+        b'{"v": 2}',
+        b'{"session": 71}',
+        b'{"gone": "71"}',
+        b'{"v": 0, "gone": 1}',
+    ],
+)
+def test_a_guard_understands_nothing_else(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r".") as caught:
+        guard_messages.decode_message(data)
+    assert not isinstance(caught.value, LaterVersionError)
+
+
+@pytest.mark.parametrize(
+    "line", [b"\0", b"0", b"[]", b'{"exit_code": 256}', b'{"exit_code": -1}', b'{"exit_code": "0"}']
+)
+def test_a_report_has_an_exit_code(line: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        start_report.decode_report(line)
+
+
+def test_a_registry_state_has_its_version() -> None:
+    keys = {"name": "web", "pid": 71}
+    text = registry_state.encode_state(keys)
+    assert json.loads(text) == {"v": registry_state.VERSION, **keys}
+    for version in (FIRST, registry_state.VERSION, registry_state.VERSION + 1):
+        data = json.dumps({"v": version, **keys}).encode()
+        assert registry_state.decode_state(data) == RegistryState(keys, version)
+    assert registry_state.decode_state(b'{"name": "web"}').version == FIRST
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"v": 0}', b'{"v": "2"}', b"[" * 100_000])
+def test_what_is_no_registry_state_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        registry_state.decode_state(data)

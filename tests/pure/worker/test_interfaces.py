@@ -46,6 +46,19 @@ def test_each_entry_but_that_of_a_command_is_a_value_of_the_option() -> None:
     assert COMMAND_INTERFACE.name not in option.value_type.metavar
 
 
+SETTINGS = {"interface", "threads", "threads_queue"}
+"""Settings that only interfaces and their detection ask for."""
+
+
+def test_the_general_part_of_a_worker_asks_for_no_setting_of_an_interface() -> None:
+    files = [WORKER / name for name in GENERAL if name not in {"boot.py", "interface_detection.py"}]
+    for path in [*files, *WORKER.glob("accept/*.py"), *WORKER.glob("monitor/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr in SETTINGS:
+                owner = getattr(node.value, "attr", getattr(node.value, "id", ""))
+                assert owner.strip("_") != "config", f"{path.name}:{node.lineno}"
+
+
 @pytest.mark.parametrize("name", GENERAL)
 def test_the_general_part_of_a_worker_names_no_interface(name: str) -> None:
     """Imports, names and strings, but not the documentation, which gives examples."""

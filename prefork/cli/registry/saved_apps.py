@@ -1,12 +1,15 @@
 """Read and write the text of ``saved.toml``, which says how each app is started again. PURE.
 
+    v = 2
+
     [apps."web"]
     here = "/srv/web"
     arguments = ["--name", "web", "app:main"]
     scaled = { workers = 3, settings = 1 }
 
 ``here`` is the working directory of the start, and ``arguments`` are those of the master.
-``scaled`` is present if the operator set the number of workers (pool/policy.py).
+``scaled`` is present if the operator set the number of workers (pool/policy.py). ``v`` is the
+version of the format (wire/versions.py).
 
 Folders and arguments are bytes to the kernel. Python decodes them with os.fsdecode, which turns a
 byte that is no UTF-8 into a lone surrogate (PEP 383). TOML allows Unicode scalar values only, so
@@ -19,6 +22,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefork.config.toml_text import toml_string
+from prefork.wire.versions import LaterVersionError, require_known_version
+
+VERSION = 2
+"""The version of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +40,19 @@ class SavedApp:
 
 def dump(apps: Mapping[str, SavedApp]) -> str:
     """Return the text of the file."""
-    return "\n".join(_format_table(name, app) for name, app in apps.items()) or "[apps]\n"
+    tables = [_format_table(name, app) for name, app in apps.items()] or ["[apps]\n"]
+    return "\n".join([f"v = {VERSION}\n", *tables])
 
 
 def load(text: str) -> dict[str, SavedApp]:
-    """Parse a text that ``dump`` returned. Raises ValueError for any other text."""
+    """Parse a text that ``dump`` returned. Raises LaterVersionError for a text of a later version,
+    ValueError for any other text."""
     try:
-        return {name: _parse_app(table) for name, table in tomllib.loads(text)["apps"].items()}
+        content = tomllib.loads(text)
+        require_known_version(content, VERSION)
+        return {name: _parse_app(table) for name, table in content["apps"].items()}
+    except LaterVersionError:
+        raise
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"not a list of saved apps: {error!r}") from error
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefork.config.saved_apps import SavedApp, dump, load
+from prefork.cli.registry.saved_apps import VERSION, SavedApp, dump, load
+from prefork.wire.versions import LaterVersionError
 
 ARGUMENTS = st.binary(max_size=60).map(os.fsdecode) | st.text(
     st.characters(exclude_categories=["Cs"]), max_size=60
@@ -50,7 +51,7 @@ def test_texts_that_were_once_corrupted_read_back_unchanged(word: str) -> None:
 
 def test_the_file_is_readable() -> None:
     assert dump({"web.1": SavedApp("/srv/web", ("-w", "2"))}) == (
-        '[apps."web.1"]\nhere = "/srv/web"\narguments = [\n    "-w",\n    "2",\n]\n'
+        'v = 2\n\n[apps."web.1"]\nhere = "/srv/web"\narguments = [\n    "-w",\n    "2",\n]\n'
     )
 
 
@@ -73,3 +74,13 @@ def test_the_file_is_readable() -> None:
 def test_another_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a list of saved apps"):
         load(text)
+
+
+def test_a_file_from_before_the_version_is_read() -> None:
+    apps = {"web": SavedApp("/srv/web", ("-w", "2"))}
+    assert load(dump(apps).removeprefix(f"v = {VERSION}\n")) == apps
+
+
+def test_a_file_of_a_later_version_is_refused() -> None:
+    with pytest.raises(LaterVersionError, match=f"version {VERSION + 1} .* knows {VERSION}"):
+        load(dump({}).replace(f"v = {VERSION}", f"v = {VERSION + 1}"))
