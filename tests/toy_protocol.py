@@ -14,7 +14,7 @@ from prefork.http.connection_cache import ConnectionCache
 from prefork.http.exchange import Exchange
 from prefork.http.flow_control import FlowControl
 from prefork.http.peer import Addresses, Peer
-from prefork.http.request import RequestHead
+from prefork.http.request import ParsedHead
 from prefork.http.server_state import ServerState
 from prefork.http.transport import reset
 
@@ -35,6 +35,11 @@ class ToySink:
 
     def send_interim(self, status: int, lines: bytes) -> None:
         self.send_frame(b"interim", b"%d\r\n%b" % (status, lines))
+
+    def send_usual(
+        self, _exchange: Exchange, _line: bytes, _fields: object, _body: bytes
+    ) -> bytes | None:
+        return None
 
     def send_response(self, exchange: Exchange, head: list[bytes], body: bytes) -> None:
         self.end(exchange, head, body, b"")
@@ -102,7 +107,7 @@ class ToyConnection(asyncio.Protocol):
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
             number, method, path = line.split()
-            head = RequestHead(path, [])
+            head = ParsedHead(path, [])
             head.method = method.decode()
             sink = ToySink(self, number)
             exchange = Exchange(self, head, sink)

@@ -1,8 +1,7 @@
 """One request and its response; the only way to answer a request.
 
 ``respond`` sends a whole response in one write. ``start_response``, ``send`` and ``finish`` stream
-one; the head waits for the first piece of the body, so that a short response is one write here,
-too.
+one; the head waits for the first piece of the body, so that a short one is one write here, too.
 
 What a response means is decided here, for every version of HTTP (RFC 9110): its status and fields,
 no body for HEAD, 204, 205 and 304, a Content-Length that the app must keep (else it gets a
@@ -164,6 +163,15 @@ class ResponseSink(Protocol):
     def send_interim(self, status: int, lines: bytes) -> None:
         """Send an interim response, such as 100 or 103, with these lines of fields."""
 
+    def send_usual(
+        self, exchange: "Exchange", line: bytes, fields: Iterable[HeaderPair], body: bytes, /
+    ) -> bytes | None:
+        """Send a whole response if it is a usual one, and return its bytes from the status line on.
+
+        None: nothing was sent, and the exchange decides what the response means. A sink may return
+        None for every response.
+        """
+
     def send_response(self, exchange: "Exchange", head: list[bytes], body: bytes, /) -> None:
         """Send a whole response."""
 
@@ -265,13 +273,11 @@ class Exchange:
 
     def response_field(self, name: bytes) -> bytes | None:
         """Return the value of a field of the response, or None; ``name`` in lower case."""
-        for part in (self._head or ())[1:]:
-            for line in part.split(b"\r\n"):
-                key, _, value = line.partition(b": ")
-                if key.lower() == name:
-                    return value
-            if part == response_head.HEAD_END or part.endswith(b"\r\n\r\n"):
-                break  # the next part may be the body
+        lines = b"".join(self._head or ()).partition(response_head.HEAD_END * 2)[0]
+        for line in lines.split(b"\r\n")[1:]:
+            key, _, value = line.partition(b": ")
+            if key.lower() == name:
+                return value
         return None
 
     def respond(self, status: int, line: bytes, fields: Iterable[HeaderPair], body: bytes) -> None:
@@ -280,6 +286,15 @@ class Exchange:
         ``line``: the status line with its CRLF. Raises ResponseError or ClientGoneError.
         """
         size = len(body)
+        if self._may_be_usual(status):
+            response = self.sink.send_usual(self, line, fields, body)
+            if response is not None:
+                self._head = [response]
+                self.status = status
+                self.headers_sent = self.response_complete = True
+                self.body_bytes_sent = size
+                self.connection.finish_exchange(self)
+                return
         head = self._compose(status, line, fields, size)
         if self.disconnected:
             raise ClientGoneError("the client left before the response ended")
@@ -291,6 +306,17 @@ class Exchange:
             self.body_bytes_sent = size
         self.sink.send_response(self, head, body)
         self.connection.finish_exchange(self)
+
+    def _may_be_usual(self, status: int) -> bool:
+        """Return whether nothing besides the fields and the body decides about the response."""
+        return (
+            self.request_complete
+            and not self.disconnected
+            and not self.extra_fields
+            and not self.connection.close_requested
+            and status not in response_head.BODILESS_STATUSES
+            and self.request.method != "HEAD"
+        )
 
     def start_response(
         self, status: int, line: bytes, fields: Iterable[HeaderPair], length: int | None

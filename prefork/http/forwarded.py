@@ -76,6 +76,19 @@ class AddressSet(Protocol):
     def __contains__(self, host: str | None, /) -> bool: ...
 
 
+class ForwardingHead(Protocol):
+    """The part of a request's head that concerns proxies."""
+
+    forwarded: ForwardedInfo | None
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Names in lower case, in the order sent."""
+
+    def drop_forwarding_fields(self) -> None:
+        """Hide the fields that only proxies write."""
+
+
 class TrustedProxies:
     """The proxies whose fields take effect, and the fields that do.
 
@@ -99,6 +112,13 @@ class TrustedProxies:
 
     def __contains__(self, host: str | None) -> bool:
         return host in self._trusted_addresses
+
+    def interpret(self, head: ForwardingHead, is_trusted: bool) -> None:
+        """Read, or drop, the fields of a head that proxies write. Raises ClientError."""
+        if is_trusted:
+            head.forwarded = self.read_forwarded(head.headers)
+        elif self.strips:
+            head.drop_forwarding_fields()
 
     def read_forwarded(self, fields: Fields) -> ForwardedInfo:
         """Parse the fields that proxies add among ``fields``, names in lower case.

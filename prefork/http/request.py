@@ -1,83 +1,73 @@
 """The head of a request: what its bytes say, once they were validated.
 
-A head depends on its bytes only, so requests with the same bytes can share one
-(http1/head_cache.py). A head is not changed once it is complete, and nothing in it is about the
-connection. The body is not a part of it.
+Nothing in a head is about the connection or the body. There are two kinds: a ParsedHead is what the
+parser makes (http1/reader.py), and a PlainHead what the compiled reader makes of a request that is
+plain and whole (_speed/head_reader.pyx).
 """
 
-from prefork.http.forwarded import ForwardedInfo
+from typing import Protocol
 
-MAX_WHOLE_REQUEST_SIZE = 16 * 1024
-"""Bytes of a piece that may be looked up as a whole request with its body."""
-
-HEAD_END = b"\r\n\r\n"
+from prefork.http.forwarded import ForwardedInfo, is_forwarding_field
 
 
-class RequestHead:
+class RequestHead(Protocol):
     """Method, target and header fields of a request, and what follows from them."""
 
-    method = ""
-    query = b""
-    version = "1.1"
-    keep_alive = True
-    """The client may send another request on this connection."""
-    length = 0
-    """Bytes of its body, if they came with Content-Length and nothing unusual; else 0."""
-    is_cached = False
-    """Other requests share this head."""
-    is_cacheable = True
-    """The bytes mean the same from any client."""
-    handler_cache: dict[str, object] | None = None
-    """Data that the handler derived from a cached head alone."""
-    access_log_cache: tuple[str, ...] | None = None
-    """Data that the access log derived from a cached head alone."""
+    @property
+    def method(self) -> str:
+        """One of those in validation.py."""
 
-    def __init__(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-        self.target = target
+    @property
+    def target(self) -> bytes:
         """As sent. ``path`` and ``query`` are its parts, still percent-encoded."""
-        self.path = target
-        self.headers = headers
-        """Names in lower case, in the order sent."""
-        self.forwarded: ForwardedInfo | None = None
+
+    @property
+    def path(self) -> bytes:
+        """The target up to the first question mark; of a URL, its path."""
+
+    @property
+    def query(self) -> bytes:
+        """What follows the first question mark."""
+
+    @property
+    def version(self) -> str:
+        """``1.1`` or ``1.0``."""
+
+    @property
+    def keep_alive(self) -> bool:
+        """The client may send another request on this connection."""
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Names in lower case, in the order sent. The list belongs to this request."""
+
+    @property
+    def forwarded(self) -> ForwardedInfo | None:
         """The information in its forwarding fields. It counts only from a trusted proxy: see
         Exchange.forwarded."""
 
     def describe(self) -> str:
         """Return method and target for a line in the log, the target cut to 200 bytes."""
+
+
+class ParsedHead:
+    """A head that the parser made. Only the parser changes it."""
+
+    method = ""
+    query = b""
+    version = "1.1"
+    keep_alive = True
+
+    def __init__(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        self.target = target
+        self.path = target
+        self.headers = headers
+        self.forwarded: ForwardedInfo | None = None
+
+    def drop_forwarding_fields(self) -> None:
+        """Hide the fields that only proxies write."""
+        self.headers = [pair for pair in self.headers if not is_forwarding_field(pair[0])]
+
+    def describe(self) -> str:
+        """Return method and target for a line in the log, the target cut to 200 bytes."""
         return f"{self.method} {self.target[:200].decode('latin-1')}"
-
-
-class CachedFields:
-    """The fields of requests, without a cookie, that a protocol recognizes when they come again."""
-
-    handler_cache: dict[str, object] | None = None
-    """Data that the handler derived from the fields alone."""
-
-    def __init__(self, head: RequestHead) -> None:
-        self.headers = [pair for pair in head.headers if pair[0] != b"cookie"]
-        self.forwarded = head.forwarded
-
-
-class CachedFieldsHead(RequestHead):
-    """The head of a request whose fields are cached."""
-
-    def __init__(
-        self, target: bytes, method: str, fields: CachedFields, cookie: bytes | None, place: int
-    ) -> None:
-        """``cookie``: its value, None without; ``place``: its index among the fields."""
-        self.target = self.path = target
-        if b"?" in target:
-            self.path, _, self.query = target.partition(b"?")
-        self.method = method
-        self.fields = fields
-        self.forwarded = fields.forwarded
-        self.cookie = cookie
-        self._place = place
-
-    @property
-    def headers(self) -> list[tuple[bytes, bytes]]:  # type: ignore[override]
-        """Names in lower case, in the order sent. A new list at each access."""
-        headers = self.fields.headers.copy()
-        if self.cookie is not None:
-            headers.insert(self._place, (b"cookie", self.cookie))
-        return headers

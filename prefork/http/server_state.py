@@ -59,6 +59,10 @@ class RequestHandler(Protocol):
     can_cancel: bool
     """``time_out`` ends the call. Otherwise only the master can, by ending the worker."""
 
+    has_byte_fields: bool
+    """The header fields of a response are byte strings, and their names are sent in lower case;
+    False: they are text."""
+
     def encode_field(self, pair: HeaderPair) -> EncodedField:
         """Validate and encode a header field that was not seen before; see response_head.py."""
 

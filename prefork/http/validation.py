@@ -20,7 +20,7 @@ import httptools
 
 from prefork.errors import ClientError
 from prefork.http.limits import Limits
-from prefork.http.request import HEAD_END, RequestHead
+from prefork.http.request import ParsedHead, RequestHead
 
 SLASH = ord("/")
 METHODS = {
@@ -39,6 +39,7 @@ _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A token (RFC 9110 section 5.6.2)."""
 _WORD_END = re.compile(rb"[ \r\n]")
+_HEAD_END = b"\r\n\r\n"
 _MAX_HOSTS = 256
 
 VALID_HOSTS: set[bytes] = set()
@@ -46,7 +47,7 @@ VALID_HOSTS: set[bytes] = set()
 
 
 def validate_head(
-    head: RequestHead,
+    head: ParsedHead,
     hosts: int,
     length: int | None,
     coding: bytes | None,
@@ -130,7 +131,7 @@ def _validate_body(
         raise ClientError(413, "the request body is too large")
 
 
-def _split_absolute_target(head: RequestHead) -> bytes:
+def _split_absolute_target(head: ParsedHead) -> bytes:
     """Return path and query of a target in absolute form, or the asterisk of OPTIONS (RFC 9112
     section 3.2).
 
@@ -179,5 +180,5 @@ def _first_word(piece: bytes, ended: int) -> bytes:
 
     For a request behind others this is a guess, because their bodies may hold empty lines as well.
     """
-    start = piece.split(HEAD_END, ended)[-1].lstrip(b"\r\n")
+    start = piece.split(_HEAD_END, ended)[-1].lstrip(b"\r\n")
     return _WORD_END.split(start, 1)[0]

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from prefork import _speed
 from prefork.config import Config
 from prefork.config.addresses import Address, scheme_of
 from prefork.config.target import describe_target
@@ -87,8 +88,9 @@ class Generation:
         )
 
     def summarize(self, workers: int) -> str:
-        """Return its addresses and the number of workers, for the log."""
-        return f"{self.describe_listeners()}, {pluralize(workers, 'worker')}"
+        """Return its addresses, the number of workers and the build that serves, for the log."""
+        build = "" if self.config.command else f", {_speed.BUILD}"
+        return f"{self.describe_listeners()}, {pluralize(workers, 'worker')}{build}"
 
     def log_warnings(self, logger: logging.Logger) -> None:
         """Log warnings about settings that are valid but probably not intended."""

@@ -109,13 +109,13 @@ def compile_line(pieces: Format, slot: int, generation: int) -> LineFormatter:
 
 
 def _source(template: str, head: dict[str, str], other: dict[str, str]) -> str:
-    """Return Python source of ``line(exchange)``, and of ``format_head(head)``, which it caches."""
+    """Return Python source of ``line(exchange)``, and of ``format_head(head)``, which it calls."""
     lines = ["def line(exchange):"]
     if "clock." in str(other):
         lines.append(" if time() >= clock.until: clock.advance()")
     lines.append(" head = exchange.request")
     if head:
-        lines.append(f" {', '.join(head)}, = head.access_log_cache or format_head(head)")
+        lines.append(f" {', '.join(head)}, = format_head(head)")
     if "peer." in str(other):
         lines.append(" peer = exchange.connection.peer")
     lines += [f" {name} = {make}" for name, make in other.items()]
@@ -124,8 +124,7 @@ def _source(template: str, head: dict[str, str], other: dict[str, str]) -> str:
         lines.append("def format_head(head):")
         if "fields" in str(head):
             lines.append(" fields = dict(head.headers)")
-        lines.append(f" values = {', '.join(head.values())},")
-        lines += [" if head.is_cached: head.access_log_cache = values", " return values"]
+        lines.append(f" return {', '.join(head.values())},")
     return "\n".join(lines)
 
 

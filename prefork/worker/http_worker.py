@@ -34,6 +34,7 @@ from prefork.unix.descriptors import descriptor_limit
 from prefork.worker.accept.accept_events import AcceptEvents
 from prefork.worker.accept.accept_policy import AcceptPolicy, make_accept_policy
 from prefork.worker.accept.acceptor import Acceptor
+from prefork.worker.accept.connector import Connector
 from prefork.worker.accept.endpoints import Endpoint
 from prefork.worker.accept.handoff import ConnectionHandoff, HandoffQueue
 from prefork.worker.accept.rebalance import Rebalancer
@@ -94,7 +95,9 @@ class HttpWorker:
         policy = make_accept_policy(
             self._channel.row, server.load, self._config, self._app.calls_at_once
         )
-        acceptor = self._make_acceptor(server, policy, stats)
+        connector = Connector(loop, ServedProtocols(server))
+        companions.hooks.call_in_child(connector.disown)
+        acceptor = self._make_acceptor(server, connector, policy, stats)
         handoff = self._make_handoff(server, stats)
         self._stop_accepting_at_stop(acceptor, handoff)
         self._shutdown.watch_life_pipe(loop)
@@ -113,12 +116,12 @@ class HttpWorker:
         companions.watchdog.stop_checks()
 
     def _make_acceptor(
-        self, server: ServerState, policy: AcceptPolicy, stats: WorkerStats
+        self, server: ServerState, connector: Connector, policy: AcceptPolicy, stats: WorkerStats
     ) -> Acceptor:
         acceptor = Acceptor(
             server.loop,
             AcceptEvents(server.loop, self._endpoints, HandoffQueue(self._queue)),
-            ServedProtocols(server),
+            connector,
             self._log,
             policy,
             server,

@@ -256,6 +256,7 @@ class Recorder:
 
     can_cancel = False
     upgrade = None
+    has_byte_fields = False
     encode_field = staticmethod(encode_field)
 
     def __init__(self, streams: bool, loop: asyncio.AbstractEventLoop) -> None:

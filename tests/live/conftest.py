@@ -3,6 +3,8 @@
 load    the verdict depends on the processor time that the test gets: it runs alone
 slow    minutes, or tools that are not on every machine: only ``scripts/test --all`` runs it
 smoke   a part of the suite that ``scripts/test --pythons`` runs on each version of Python
+both_builds
+        a part that runs again without the compiled part (PREFORK_PURE=1)
 """
 
 import signal
@@ -30,7 +32,8 @@ SMOKE = {
     "test_tls",
     "test_websocket_app",
 }
-MARKERS = {"load": LOAD, "slow": SLOW, "smoke": SMOKE}
+BOTH_BUILDS = {"test_http_connection", "test_smoke", "test_walks", "test_websocket_app"}
+MARKERS = {"load": LOAD, "slow": SLOW, "smoke": SMOKE, "both_builds": BOTH_BUILDS}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

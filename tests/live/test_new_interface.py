@@ -54,6 +54,7 @@ class ToyHandler:
     streams_body = False
     can_cancel = False
     upgrade = None
+    has_byte_fields = False
     encode_field = staticmethod(encode_field)
 
     def __init__(self, app):

@@ -15,7 +15,7 @@ from prefork.wire.verb_table import VERBS
 PACKAGE = Path(__file__).parents[2] / "prefork"
 
 LAYERS = (
-    {"errors", "version", "printable", "plural", "json_records"},
+    {"errors", "version", "printable", "plural", "json_records", "_speed"},
     {"pool", "config", "http", "wire"},
     {"unix", "tls"},
     {"worker", "observe"},

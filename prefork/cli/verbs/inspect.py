@@ -5,6 +5,7 @@ import os
 from functools import partial
 from typing import Any
 
+from prefork import _speed
 from prefork.cli.output.output_streams import print_json
 from prefork.cli.registry.client import Client
 from prefork.cli.view.progress import for_each_app
@@ -102,7 +103,8 @@ def _print_report(apps: list[dict[str, Any]]) -> None:
 
     import psutil  # noqa: PLC0415
 
-    print(f"prefork {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    build = f"prefork {__version__} ({_speed.BUILD})"
+    print(f"{build}, Python {platform.python_version()}, {platform.platform()}")
     for package in REPORTED_PACKAGES:
         try:
             print(f"{package} {version_of(package)}")

@@ -14,8 +14,6 @@ Reading:
 
 reader.py               llhttp's callbacks: makes requests of bytes
 reader_pool.py          readers that connections borrow while they have something to read
-head_cache.py           heads that were parsed before, by the bytes of a request
-field_cache.py          header fields that were parsed before, whatever the request line
 body_progress.py        how much of a body has arrived, how fast, with how much framing
 bulk_receiver.py        receives the rest of a large body without the parser
 trailing_data.py        bytes behind a request for a WebSocket, until the app has decided

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import cast
 
+from prefork import _speed
 from prefork.errors import ClientError
 from prefork.http import response_head
 from prefork.http.body import WholeBody
@@ -37,7 +38,6 @@ from prefork.http.http1.base_connection import (
     SENDING,
 )
 from prefork.http.http1.bulk_receiver import BulkReceiver
-from prefork.http.http1.head_cache import MAX_CACHED_HEAD_SIZE
 from prefork.http.http1.http1_sink import Http1Sink
 from prefork.http.http1.http1_state import Http1State
 from prefork.http.http1.pipeline import MOSTLY_FRAMING, Pipeline
@@ -45,7 +45,7 @@ from prefork.http.http1.trailing_data import TrailingDataReader
 from prefork.http.load import REQUEST
 from prefork.http.movable_connection import MovableConnection
 from prefork.http.peer import Addresses, Peer
-from prefork.http.request import RequestHead
+from prefork.http.request import ParsedHead
 
 
 class Connection(Pipeline):
@@ -69,7 +69,7 @@ class Connection(Pipeline):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request; asyncio calls this when the transport is ready."""
         self.transport = self.flow.transport = cast(asyncio.Transport, transport)
-        self.sink = Http1Sink(self.transport, self.flow)
+        self.sink = Http1Sink(self.transport, self.flow, self.http1.compose)
         server, self.peer = self.server, Peer(transport, self._addresses)
         self.deadline = server.clock.head_deadline
         server.add_connection(self)
@@ -80,21 +80,18 @@ class Connection(Pipeline):
         reader, server = self._reader, self.server
         is_between, size = reader.is_between_requests, len(data)
         if is_between and self.phase <= IDLE:
-            # Nothing is in progress, so bytes of a known request are that request.
-            content, http1 = b"", self.http1
-            head = http1.head_cache.get(data) if size <= MAX_CACHED_HEAD_SIZE else None
-            if head is None:
-                head, content = http1.request_cache.lookup(data)
+            # Nothing is in progress, so these bytes may be one whole request.
+            head = self._read_plain(data)
             if head is not None:
                 exchange = Exchange(self, head, self.sink)
                 exchange.request_complete = True
-                if content:
+                if head.content:
                     exchange.body = body = WholeBody()
-                    body.data = content
+                    body.data = head.content
                 self._start_exchange(exchange, server.handle)
                 return
         if self.phase == NEW:
-            # The connection is not pending any more. Then look the bytes up after all.
+            # The connection is not pending any more. Then try the compiled reader after all.
             self.phase = READING_HEAD
             server.pending_connections.discard(self)
             self.data_received(data)
@@ -104,7 +101,7 @@ class Connection(Pipeline):
         if size > self.slice_size or self._unparsed is not None:
             self._parse_in_slices(data)
         else:
-            self._parse(data, is_between)
+            self._parse(data)
         reader = self._reader
         if self._waiting and self.current is None:
             self._start_next()
@@ -112,9 +109,19 @@ class Connection(Pipeline):
         if is_partial and self._refusal is None and self.phase != CLOSING:
             self._on_partial_request()
 
-    def _parse(self, data: bytes | memoryview, is_cacheable: bool) -> None:
-        http1, reader = self.http1, self._reader
-        readers = http1.readers
+    def _read_plain(self, data: bytes) -> "_speed.PlainHead | None":
+        """Return the head of the request that is all of ``data``; None: it must be parsed."""
+        reader = self.http1.plain_reader
+        head = None if reader is None else reader.read(data)
+        if head is not None and head.has_forwarding_fields:
+            try:
+                self.server.proxies.interpret(head, self.is_trusted())
+            except ClientError:
+                return None  # the parser's way refuses it, too, and can answer
+        return head
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        reader, readers = self._reader, self.http1.readers
         if reader is readers.idle_reader:
             self.server.on_activity()
             reader = self._reader = readers.borrow(self)
@@ -127,8 +134,6 @@ class Connection(Pipeline):
             self._close_reader()
             self._reader = TrailingDataReader(readers.context, self, last)
             self.enqueue(last)
-        elif is_cacheable and (head := reader.cacheable_head()) is not None:
-            http1.request_cache.add(bytes(data), head)
 
     def eof_received(self) -> bool:
         """Decide about a client that sent its last byte. Return True to keep the connection open.
@@ -422,7 +427,7 @@ class Connection(Pipeline):
         if self.current is None:
             broken = self._reader.incoming
             self._start_without_app(
-                broken or Exchange(self, RequestHead(self._reader.target, []), self.sink)
+                broken or Exchange(self, ParsedHead(self._reader.target, []), self.sink)
             )
         exchange = self.current
         assert exchange is not None

@@ -6,16 +6,22 @@ the first piece of its body. No other module writes a response to the transport.
 """
 
 import asyncio
+from collections.abc import Callable, Iterable
 
 from prefork.http import response_head
 from prefork.http.exchange import Exchange
 from prefork.http.flow_control import FlowControl
 from prefork.http.http1.sendfile import FileTransfer
-from prefork.http.response_head import HEAD_END
+from prefork.http.response_head import HEAD_END, DefaultFields, HeaderPair
 
 JOIN_BELOW = 16 * 1024
 """Bytes of a body. A smaller one is copied behind its head; a larger one is handed to the transport
 as it is."""
+
+
+Composer = Callable[[bytes, Iterable[HeaderPair], bytes, bytes, bytes], bytes | None]
+"""Takes status line, fields, lines that every response has, end of the head, and body. Returns the
+whole response, or None if something in it has to be decided (_speed/response_composer.pyx)."""
 
 
 class Http1Sink:
@@ -25,15 +31,32 @@ class Http1Sink:
     any of them.
     """
 
-    __slots__ = ("flow", "transport")
+    __slots__ = ("_compose", "flow", "transport")
 
-    def __init__(self, transport: asyncio.Transport, flow: FlowControl) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, flow: FlowControl, compose: Composer | None
+    ) -> None:
+        """``compose``: None in the pure build."""
+        self._compose = compose
         self.transport = transport
         self.flow = flow
 
     def is_closing(self) -> bool:
         """Return whether the transport drops what it is given."""
         return self.transport.is_closing()
+
+    def send_usual(
+        self, exchange: Exchange, line: bytes, fields: Iterable[HeaderPair], body: bytes
+    ) -> bytes | None:
+        """Compose and send a response in which nothing has to be decided. Return what was sent, or
+        None for any other response."""
+        if self._compose is None or len(body) >= JOIN_BELOW or exchange.request.version != "1.1":
+            return None
+        end = HEAD_END if exchange.keep_alive else response_head.HEAD_END_CLOSE
+        response = self._compose(line, fields, DefaultFields.lines, end, body)
+        if response is not None:
+            self.transport.write(response)
+        return response
 
     def send_response(self, exchange: Exchange, head: list[bytes], body: bytes) -> None:
         """Send a head and the body behind it in one write."""

@@ -18,7 +18,6 @@ from prefork.http.exchange import Exchange
 from prefork.http.http1.base_connection import CLOSING, BaseConnection
 from prefork.http.http1.http1_state import Http1State
 from prefork.http.http1.reader import RequestReader
-from prefork.http.request import MAX_WHOLE_REQUEST_SIZE
 
 MAX_WAITING = 16
 """Requests that wait before the rest of a piece is left unparsed. At least two: the last one may
@@ -26,9 +25,8 @@ have a body that its app reads as it arrives, and is started before the whole bo
 
 MOSTLY_FRAMING = "the request body has far more framing than content"
 
-SLICE_SIZE = MAX_WHOLE_REQUEST_SIZE
-"""Bytes of a long piece that are parsed at once, 600 requests at the most. A shorter piece is
-parsed whole, because a request with a small body is looked up by all of its bytes."""
+SLICE_SIZE = 16 * 1024
+"""Bytes of a long piece that are parsed at once, 600 requests at the most."""
 
 
 class Pipeline(BaseConnection):
@@ -71,8 +69,8 @@ class Pipeline(BaseConnection):
             self._is_held = True
             self.pause_reading()
 
-    def _parse(self, data: bytes | memoryview, is_cacheable: bool) -> None:
-        """Feed a piece to the parser; ``is_cacheable``: a request may begin with its first byte."""
+    def _parse(self, data: bytes | memoryview) -> None:
+        """Feed a piece to the parser."""
         raise NotImplementedError
 
     def _parse_in_slices(self, data: bytes = b"") -> None:
@@ -89,7 +87,7 @@ class Pipeline(BaseConnection):
                 self._unparsed = remaining
                 break
             size = max(self.slice_size, self._reader.remaining_body_size())
-            self._parse(remaining[:size], False)
+            self._parse(remaining[:size])
             remaining = remaining[size:]
             if remaining and self._reader.is_mostly_framing():
                 self.refuse(ClientError(400, MOSTLY_FRAMING))

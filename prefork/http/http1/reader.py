@@ -29,7 +29,7 @@ from prefork.http.exchange import ClientConnection, Exchange, ResponseSink
 from prefork.http.forwarded import TrustedProxies, is_forwarding_field
 from prefork.http.http1.body_progress import BodyProgress
 from prefork.http.limits import Limits
-from prefork.http.request import RequestHead
+from prefork.http.request import ParsedHead
 from prefork.http.spool import SpooledBody
 from prefork.http.spool_disk import SpoolDisk
 from prefork.http.validation import (
@@ -109,7 +109,6 @@ class RequestReader:
     """The callbacks of the parser, and what they have learned of the request that is arriving."""
 
     __slots__ = (
-        "_cacheable_head",
         "_completed",
         "_content_length",
         "_context",
@@ -150,8 +149,6 @@ class RequestReader:
         """The parser waits for the first byte of a request, and nothing else."""
         self._completed = 0
         """Requests that ended in the piece that is being parsed."""
-        self._cacheable_head: RequestHead | None = None
-        """The head of a request that just ended and whose bytes mean the same again."""
         self._upgrade: Exchange | None = None
         """A request for a WebSocket: the last one that is parsed."""
         self._size_slack = 0
@@ -187,7 +184,6 @@ class RequestReader:
         self.piece_size = len(data)
         self.size += self.piece_size
         self._completed = 0
-        self._cacheable_head = None
         remaining = self._feed(data)
         while remaining is not None:
             if (exchange := self._upgrade) is not None:
@@ -197,7 +193,6 @@ class RequestReader:
             # An Upgrade to another protocol is ignored (RFC 9110 section 7.8).
             self._resume_after_upgrade()
             remaining = self._feed(remaining)
-            self._cacheable_head = None
         return None
 
     def _feed(self, data: bytes | memoryview) -> memoryview | None:
@@ -209,13 +204,6 @@ class RequestReader:
         except httptools.HttpParserError as error:
             raise client_error_from(error, data, self._completed) from error
         return None
-
-    def cacheable_head(self) -> RequestHead | None:
-        """Return the head of the request that the last piece was, if it may be cached.
-
-        None also if the piece was not exactly one request.
-        """
-        return self._cacheable_head if self._completed == 1 and self.is_between_requests else None
 
     def is_mostly_framing(self) -> bool:
         """Return whether a body is arriving with far more framing than content.
@@ -243,7 +231,6 @@ class RequestReader:
         """
         self.parser = httptools.HttpRequestParser(self)
         self.on_message_complete()
-        self._cacheable_head = None
 
     def on_message_begin(self) -> None:
         """Note that a request has begun (httptools callback)."""
@@ -307,7 +294,7 @@ class RequestReader:
         parser = self.parser
         context = self._context
         headers, target = self._headers, self.target
-        head = RequestHead(target, headers)
+        head = ParsedHead(target, headers)
         method = parser.get_method()
         head.method = METHODS.get(method) or reject_method(method)
         keep_alive = parser.should_keep_alive()
@@ -339,13 +326,13 @@ class RequestReader:
         self.size = 1
         if self._has_forwarding_fields:
             self._has_forwarding_fields = False
-            self._read_forwarding_fields(head)
+            context.proxies.interpret(head, self.connection.is_trusted())
         if self._content_length or self._transfer_encoding is not None:
             self._begin_body(exchange)
         elif upgrades and is_websocket_request(head):
             self.incoming, self._upgrade = None, exchange
 
-    def _validate(self, head: RequestHead) -> None:
+    def _validate(self, head: ParsedHead) -> None:
         """Validate an unusual head in detail, and drop names with underscores. Raises
         ClientError."""
         validate_head(
@@ -359,18 +346,6 @@ class RequestReader:
         if self._has_underscores:
             self._has_underscores = False
             head.headers = [field for field in head.headers if b"_" not in field[0]]
-
-    def _read_forwarding_fields(self, head: RequestHead) -> None:
-        """Read, or drop, the fields that proxies write. Raises ClientError."""
-        proxies = self._context.proxies
-        if self.connection.is_trusted():
-            head.forwarded = proxies.read_forwarded(head.headers)
-            head.is_cacheable = not proxies.strips
-        else:
-            # From a trusted client the same bytes would mean something else.
-            head.is_cacheable = False
-            if proxies.strips:
-                head.headers = [pair for pair in head.headers if not is_forwarding_field(pair[0])]
 
     def _begin_body(self, exchange: Exchange) -> None:
         connection, context = self.connection, self._context
@@ -425,17 +400,9 @@ class RequestReader:
         self.size = self._host_count = 0
         self._size_slack = self.piece_size
         exchange.request_complete = True
-        request = exchange.request
         if self._has_inspected_fields:
             self._has_inspected_fields = False
-            if exchange.body is not None:
-                if self._transfer_encoding is None and self._expect is None:
-                    request.length = self._content_length or 0
-                else:
-                    request.is_cacheable = False
             self._content_length = self._transfer_encoding = self._expect = None
-        if request.is_cacheable and exchange.keep_alive == request.keep_alive:
-            self._cacheable_head = request
         if exchange.body is not None:
             self._end_body(exchange)
         else:

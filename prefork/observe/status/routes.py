@@ -106,6 +106,7 @@ class StatusSite:
     streams_body = False
     can_cancel = False
     upgrade = None
+    has_byte_fields = False
     encode_field = staticmethod(response_head.encode_field)
 
     def __init__(

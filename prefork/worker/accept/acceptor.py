@@ -26,13 +26,12 @@ from typing import Any
 
 from prefork.http.exchange import OpenConnection
 from prefork.http.load import CONNECTION
-from prefork.http.peer import Addresses
 from prefork.http.server_state import ServerState, do_nothing
 from prefork.unix.shared_queue import InvalidMessageError, unread_bytes
 from prefork.worker.accept.accept_events import AcceptEvents
 from prefork.worker.accept.accept_policy import AcceptPolicy
-from prefork.worker.accept.accepted_socket import AcceptedSocket
-from prefork.worker.accept.endpoints import ConnectionFactory, Endpoint, Handshaker
+from prefork.worker.accept.connector import Connector
+from prefork.worker.accept.endpoints import Endpoint, Handshaker
 from prefork.worker.accept.handoff import HandoffQueue
 from prefork.worker.app_api import worker
 
@@ -65,7 +64,7 @@ class Acceptor:
         self,
         loop: asyncio.AbstractEventLoop,
         events: AcceptEvents,
-        protocols: ConnectionFactory,
+        connector: Connector,
         log: logging.Logger,
         policy: AcceptPolicy,
         server: ServerState,
@@ -74,7 +73,7 @@ class Acceptor:
     ) -> None:
         """Make the acceptor of one worker.
 
-        ``protocols``: makes the protocol object of a connection. ``max_connections``: connections
+        ``connector``: connects clients without a handshake. ``max_connections``: connections
         that the worker may have open at once. ``on_accepted``: called with the descriptor of each
         new connection.
         """
@@ -88,16 +87,15 @@ class Acceptor:
         self._load = policy.load
         self._on_accepted = on_accepted
         self._is_full = False
-        self._protocols = protocols
-        self._handshaker = Handshaker(loop, protocols, log)
+        self._connector = connector
+        self._handshaker = Handshaker(loop, connector.protocols, log)
         self._log = log
         self._on_waiting: Callable[[], None] = do_nothing
         self._is_stopped = False
         self._is_closed = False
         self._has_logged_exhaustion = self._has_logged_queue_error = False
-        self._pending: dict[asyncio.Future[Any], Any] = {}
-        """Connections on their way: the future that each waits for, and its endpoint or its
-        coroutine."""
+        self._pending: dict[asyncio.Future[Any], Endpoint] = {}
+        """Handshakes in progress, and their endpoints."""
         self._waited = 0.0
         """Seconds for which this worker has left a waiting connection to its siblings."""
         self._has_retry_timer = self._awaits_lower_load = False
@@ -154,16 +152,16 @@ class Acceptor:
 
         A handshake that is not done within ``timeout`` seconds is given up.
         """
-        if self._pending:
+        pending = (*self._pending, *self._connector.pending)
+        if pending:
             timer = self._loop.call_later(timeout, self._cancel_handshakes)
             # Not asyncio.wait, which asks for the running loop: WSGI hides it (wsgi/wsgi_app.py).
-            await asyncio.gather(*self._pending, return_exceptions=True)
+            await asyncio.gather(*pending, return_exceptions=True)
             timer.cancel()
 
     def _cancel_handshakes(self) -> None:
         for handshake in self._pending:
-            if isinstance(handshake, asyncio.Task):
-                handshake.cancel()
+            handshake.cancel()
 
     def accept_all_waiting(self) -> None:
         """Accept all waiting connections. When the master is dead, closing the last copy of a
@@ -200,7 +198,8 @@ class Acceptor:
             self._schedule_retry()
 
     def _has_room(self) -> bool:
-        return len(self._server.connections) + len(self._pending) < self._max_connections
+        pending = len(self._pending) + len(self._connector.pending)
+        return len(self._server.connections) + pending < self._max_connections
 
     def _should_accept(self) -> bool:
         policy = self._policy
@@ -290,57 +289,34 @@ class Acceptor:
                 # handling").
                 self._schedule_retry()
             return False
+        # The connection counts from here on. When its protocol is made, it counts for itself
+        # (http/pending_connections.py).
+        self._load.add(+CONNECTION)
+        self._load.add_expected_requests(+1)
         if isinstance(endpoint, HandoffQueue):
-            then = self._finish_connecting if unread_bytes(fd) else self._finish_connecting_idle
-            self._connect_directly(fd, address.family, address.addresses, then)
+            then = self._on_connected if unread_bytes(fd) else self._on_connected_idle
+            self._connector.connect(fd, address.family, address.addresses, then)
         elif endpoint.is_direct:
             self._on_accepted(fd)
-            self._connect_directly(
-                fd, endpoint.socket.family, endpoint.addresses(address), self._finish_connecting
-            )
+            addresses = endpoint.addresses(address)
+            self._connector.connect(fd, endpoint.socket.family, addresses, self._on_connected)
         else:
             self._on_accepted(fd)
             sock = Socket(fileno=fd)
             handshake = self._loop.create_task(self._handshaker.connect(endpoint, sock, address))
             self._pending[handshake] = endpoint
             handshake.add_done_callback(self._end_handshake)
-        # The connection counts from here on. When its protocol is made, it counts for itself
-        # (http/pending_connections.py).
-        self._load.add(+CONNECTION)
-        self._load.add_expected_requests(+1)
         return True
 
-    def _connect_directly(
-        self, fd: int, family: int, addresses: Addresses | None, then: Callable[[Any], None]
-    ) -> None:
-        """Give a connection to the event loop without a handshake.
+    def _on_connected(self, _connection: OpenConnection) -> None:
+        self.resume_if_room()
 
-        The loop's coroutine waits exactly once. A task would run it up to that wait and later to
-        its end; doing both here costs a tenth of that.
-        """
-
-        def connect() -> asyncio.Protocol:
-            return self._protocols.connect(addresses)
-
-        connecting = self._loop.connect_accepted_socket(connect, AcceptedSocket(fd, family))  # type: ignore[arg-type]
-        made = connecting.send(None)
-        self._pending[made] = connecting
-        made.add_done_callback(then)
-
-    def _finish_connecting(self, made: asyncio.Future[Any]) -> Any:
-        """Finish the coroutine of ``_connect_directly`` and return the transport and its
-        protocol."""
-        try:
-            self._pending.pop(made).send(None)
-        except StopIteration as done:
-            return done.value
-        finally:
-            self.resume_if_room()
-
-    def _finish_connecting_idle(self, made: asyncio.Future[Any]) -> None:
-        connection: OpenConnection = self._finish_connecting(made)[1]
+    def _on_connected_idle(self, connection: OpenConnection) -> None:
+        """Make a connection an idle one: a sibling has answered its client before, and it has sent
+        nothing since."""
         if connection.movable is not None:
             connection.movable.skip_first_deadline()
+        self.resume_if_room()
 
     def _end_handshake(self, handshake: asyncio.Future[Any]) -> None:
         del self._pending[handshake]

@@ -47,6 +47,7 @@ class AsgiHandler:
 
     streams_body = True
     can_cancel = True
+    has_byte_fields = True
     encode_field = staticmethod(encode_asgi_field)
 
     def __init__(

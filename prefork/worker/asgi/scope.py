@@ -1,6 +1,6 @@
 """The scope of an ASGI request (asgi.readthedocs.io, HTTP 2.5): server, connection, request head.
 
-What follows from a connection, and from a head that recurs, is made once and copied.
+What follows from a connection is made once and copied.
 
 Design
 ------
@@ -15,7 +15,6 @@ from urllib.parse import unquote
 
 from prefork.http.connection_cache import ConnectionCache
 from prefork.http.exchange import ClientConnection, Exchange
-from prefork.http.request import RequestHead
 from prefork.worker.request.proxy_headers import add_request_id, apply_to_scope
 from prefork.worker.request.tls_info import tls_extension
 
@@ -54,17 +53,16 @@ class ScopeBuilder:
         """Build the scope of a request. It belongs to the app, which may change all of it."""
         connection, request = exchange.connection, exchange.request
         cached = connection.cache or self._add_connection(connection)
-        if request.is_cached:
-            scope = (
-                cached.prepared.copy()
-                if cached.repeated_head is request
-                else self._build_from_head(cached, request)
-            )
-            scope["headers"] = request.headers.copy()
-        else:
-            scope = cached.keys.copy()
-            _add_head(scope, request, self._root_path)
-            scope["headers"] = request.headers
+        scope = cached.keys.copy()
+        path = request.path.decode("ascii")
+        scope["http_version"] = request.version
+        scope["method"] = request.method
+        # The specification wants root_path in front of the path, also when a proxy removed it.
+        root_path = self._root_path * (path != "*")
+        scope["path"] = root_path + (unquote(path) if "%" in path else path)
+        scope["raw_path"] = request.path
+        scope["query_string"] = request.query
+        scope["headers"] = request.headers
         scope["asgi"] = {"version": "3.0", "spec_version": "2.5"}
         # The names in EXTENSIONS, written out: a call that makes them would cost as much as they
         # do.
@@ -84,18 +82,6 @@ class ScopeBuilder:
             add_request_id(scope, self._id_name, exchange.request_id)
         return scope
 
-    def _build_from_head(self, cached: ConnectionCache, request: RequestHead) -> dict[str, Any]:
-        """Build the scope of a cached head, without the dicts and lists that each request gets
-        anew."""
-        derived = request.handler_cache
-        if derived is None:
-            derived = request.handler_cache = {}
-            _add_head(derived, request, self._root_path)
-        scope = cached.keys.copy()
-        scope.update(derived)
-        cached.remember(request, scope)
-        return scope
-
     def _add_connection(self, connection: ClientConnection) -> ConnectionCache:
         """Make the cached parts for a connection, at its first request."""
         peer = connection.peer
@@ -108,14 +94,3 @@ class ScopeBuilder:
         tls = None if peer.tls is None else tls_extension(peer.tls)
         connection.cache = cached = ConnectionCache(template, tls, connection.is_multiplexed)
         return cached
-
-
-def _add_head(scope: dict[str, Any], request: RequestHead, root_path: str) -> None:
-    """Set the keys that follow from the request head, except ``headers``."""
-    path = request.path.decode("ascii")
-    scope["http_version"] = request.version
-    scope["method"] = request.method
-    # The specification wants root_path in front of the path, also when a proxy removed it.
-    scope["path"] = root_path * (path != "*") + (unquote(path) if "%" in path else path)
-    scope["raw_path"] = request.path
-    scope["query_string"] = request.query

@@ -1,7 +1,7 @@
 """The environ of a WSGI request (PEP 3333): server, connection, request head, body.
 
-Little of it changes from one request to the next. So it is copied from what was made before, for
-the worker or for a head that recurs, and completed with what was made for the connection.
+Little of it changes from one request of a client to the next. So it is copied from what was made
+for the connection, and completed with what follows from the head.
 
 Design
 ------
@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 from prefork.http.body import WholeBody
 from prefork.http.connection_cache import ConnectionCache
 from prefork.http.exchange import ClientConnection, Exchange
-from prefork.http.request import CachedFields, CachedFieldsHead, RequestHead
+from prefork.http.request import ParsedHead
 from prefork.unix.streams import error_stream
 from prefork.worker.request.proxy_headers import apply_to_environ
 from prefork.worker.request.tls_info import tls_environ
@@ -145,24 +145,11 @@ class EnvironBuilder:
         """Build the environ of a request. It belongs to the app, which may change all of it."""
         connection, request = exchange.connection, exchange.request
         cached = connection.cache or self._add_connection(connection)
-        if cached.repeated_head is request:
-            environ = cached.prepared.copy()
-        elif request.is_cached:
-            environ = (request.handler_cache or self._derive_from_head(request)).copy()
-            environ.update(cached.keys)
-            cached.remember(request, environ)
-        elif type(request) is CachedFieldsHead:
-            environ = (
-                request.fields.handler_cache or self._derive_from_fields(request.fields)
-            ).copy()
-            environ.update(cached.keys)
-            _add_request_line(environ, request)
-            if request.cookie is not None:
-                environ["HTTP_COOKIE"] = request.cookie.decode("latin-1")
-        else:
-            environ = self._template.copy()
-            environ.update(cached.keys)
+        environ = cached.keys.copy()
+        if isinstance(request, ParsedHead):
             _add_head(environ, request)
+        else:
+            request.add_to_environ(environ)  # type: ignore[attr-defined]  # a PlainHead
         body = exchange.body
         if type(body) is WholeBody:
             environ["wsgi.input"] = BytesIO(body.data)
@@ -185,6 +172,7 @@ class EnvironBuilder:
         peer = connection.peer
         server, client = peer.server, peer.client
         connection_keys = {
+            **self._template,
             "wsgi.url_scheme": peer.scheme,
             "SERVER_NAME": server[0] if server else "localhost",
             "SERVER_PORT": str(server[1]) if server else "80",
@@ -199,31 +187,9 @@ class EnvironBuilder:
         )
         return cached
 
-    def _derive_from_head(self, request: RequestHead) -> dict[str, Any]:
-        """Make the environ that all requests of the worker with this cached head share."""
-        request.handler_cache = self._template.copy()
-        _add_head(request.handler_cache, request)
-        if request.length:
-            # Without leading zeros, as for heads that are not cached.
-            request.handler_cache["CONTENT_LENGTH"] = str(request.length)
-        return request.handler_cache
 
-    def _derive_from_fields(self, fields: CachedFields) -> dict[str, Any]:
-        """Make the environ that all requests with these header fields share, whatever
-        their target."""
-        fields.handler_cache = self._template.copy()
-        _add_fields(fields.handler_cache, fields.headers)
-        return fields.handler_cache
-
-
-def _add_head(environ: dict[str, Any], request: RequestHead) -> None:
-    """Set the variables that follow from the request head."""
-    _add_request_line(environ, request)
-    _add_fields(environ, request.headers)
-
-
-def _add_request_line(environ: dict[str, Any], request: RequestHead) -> None:
-    """Set the variables that follow from the request line."""
+def _add_head(environ: dict[str, Any], request: ParsedHead) -> None:
+    """Set the variables that follow from the request head, as PlainHead.add_to_environ does."""
     path = request.path
     if b"%" in path:
         path = unquote_to_bytes(path)
@@ -234,11 +200,7 @@ def _add_request_line(environ: dict[str, Any], request: RequestHead) -> None:
     # target as it was sent in Apache, uWSGI and PHP, RAW_URI the one in gunicorn.
     environ["REQUEST_URI"] = environ["RAW_URI"] = request.target.decode("latin-1")
     environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.version == "1.1" else "HTTP/1.0"
-
-
-def _add_fields(environ: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> None:
-    """Set the ``HTTP_…`` variables; fields of the same name are joined."""
-    for name, value in headers:
+    for name, value in request.headers:
         key = _ENVIRON_KEYS.get(name)
         if key is None:
             key = _make_key(name)

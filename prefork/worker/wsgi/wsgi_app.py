@@ -60,6 +60,7 @@ class WsgiHandler:
     streams_body = False
     can_cancel = True
     upgrade = None
+    has_byte_fields = False
     encode_field = staticmethod(encode_field)
 
     def __init__(

@@ -22,7 +22,7 @@ from prefork.config.access_format import (
     parse_format,
 )
 from prefork.http.exchange import Exchange
-from prefork.http.request import RequestHead
+from prefork.http.request import ParsedHead
 from prefork.observe.access_line import compile_line
 
 
@@ -30,7 +30,7 @@ def exchange(
     *fields: tuple[bytes, bytes], target: bytes = b"/a?b", recurring: bool = False, **known: Any
 ) -> Any:
     """Return an exchange that was answered."""
-    head = RequestHead(target, list(fields))
+    head = ParsedHead(target, list(fields))
     head.method, head.path, head.query = "GET", *target.partition(b"?")[::2]
     head.is_cached = recurring
     peer = SimpleNamespace(client=("192.0.2.1", 4711), scheme="http")

@@ -10,7 +10,7 @@ from prefork.http.exchange import Exchange
 from prefork.http.flow_control import FlowControl
 from prefork.http.load import CONNECTION
 from prefork.http.peer import Peer
-from prefork.http.request import RequestHead
+from prefork.http.request import ParsedHead
 from tests.fuzz.memory import MemoryServer, MemoryTransport
 from tests.toy_protocol import ToyConnection, parse_frames
 
@@ -53,6 +53,11 @@ class MemorySink:
     def send_interim(self, status: int, lines: bytes) -> None:
         self.outcome.interim.append((status, parse_lines(lines)))
 
+    def send_usual(
+        self, _exchange: Exchange, _line: bytes, _fields: object, _body: bytes
+    ) -> bytes | None:
+        return None
+
     def send_response(self, exchange: Exchange, head: list[bytes], body: bytes) -> None:
         self.end(exchange, head, body, b"")
 
@@ -82,7 +87,7 @@ class MemoryConnection:
     close_requested = is_multiplexed = False
     cache: ConnectionCache | None = None
 
-    def __init__(self, server: MemoryServer, head: RequestHead) -> None:
+    def __init__(self, server: MemoryServer, head: ParsedHead) -> None:
         self.server = server.state
         transport = MemoryTransport(server.loop, None)
         self.peer = Peer(transport)
@@ -110,7 +115,7 @@ class OnMemorySink:
     """A request that is answered through a MemorySink."""
 
     def __init__(self, server: MemoryServer, method: str) -> None:
-        head = RequestHead(b"/", [])
+        head = ParsedHead(b"/", [])
         head.method = method
         self._connection = MemoryConnection(server, head)
         self.exchange = self._connection.exchange

@@ -9,7 +9,9 @@ from prefork.http.limits import Limits
 from prefork.http.server_state import MAX_IDLE_CHECK_INTERVAL
 from tests.fuzz.memory import Client, MemoryServer
 
-GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+GET = b"GET /a HTTP/1.1\r\nHost: a\r\nProxy-Connection: keep-alive\r\n\r\n"
+"""A request that the compiled reader leaves to the parser."""
+
 POST = b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
 
 BETWEEN_ROUNDS = 33

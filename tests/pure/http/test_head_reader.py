@@ -1,0 +1,216 @@
+"""Whatever the compiled reader accepts, the parser accepts, and understands in the same way."""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefork._speed import IS_COMPILED
+from prefork.http.request import ParsedHead
+from prefork.http.validation import METHODS
+from prefork.worker.wsgi import environ as wsgi_environ
+from tests.fuzz.__main__ import stream
+from tests.fuzz.memory import MemoryServer, Seen
+from tests.live.corpus import load_cases
+
+if IS_COMPILED:
+    from prefork._speed import HeadReader, PlainHead
+
+pytestmark = pytest.mark.skipif(not IS_COMPILED, reason="this is the pure build")
+
+MAX_CONTENT = 16 * 1024
+CASES = [*load_cases("valid"), *load_cases("invalid")]
+
+
+def make_reader(**changes: Any) -> "HeadReader":
+    limits = {"max_size": 8000, "max_fields": 50, "max_content": MAX_CONTENT, "keeps_alive": True}
+    return HeadReader(METHODS, **(limits | changes))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[MemoryServer]:
+    with MemoryServer(False) as server:
+        yield server
+
+
+def as_seen(head: "PlainHead") -> Seen:
+    return Seen(head.method, head.target, head.version, tuple(head.headers), head.content)
+
+
+def parsed(server: MemoryServer, data: bytes) -> tuple[list[Seen], list[int], bool]:
+    """Return what the parser makes of a request that arrives alone."""
+    server.take_seen()
+    client = server.connect()
+    client.connection._parse(data)
+    client.connection._start_next()
+    server.settle()
+    outcome = server.take_seen(), client.statuses, client.closed
+    client.leave()
+    return outcome
+
+
+def check(server: MemoryServer, data: bytes) -> bool:
+    """Compare both ways, and return whether the reader accepted the bytes."""
+    head = make_reader().read(data)
+    if head is None:
+        return False
+    assert parsed(server, data) == ([as_seen(head)], [200], not head.keep_alive), data
+    path, _, query = head.target.partition(b"?")
+    assert (head.path, head.query) == (path, query)
+    compare_environ(head)
+    return True
+
+
+def compare_environ(head: "PlainHead") -> None:
+    """Compare the environ with the one that Python makes of the same fields."""
+    other = ParsedHead(head.target, head.headers)
+    other.method, other.path, other.query = head.method, head.path, head.query
+    expected: dict[str, Any] = {}
+    wsgi_environ._add_head(expected, other)
+    found: dict[str, Any] = {}
+    head.add_to_environ(found)
+    assert found == expected
+    assert list(found) == list(expected)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_corpus(server: MemoryServer, case: Any) -> None:
+    check(server, case.raw)
+
+
+def test_generated_requests(server: MemoryServer) -> None:
+    """A bounded part of what ``scripts/fuzz --reader`` tries."""
+    corpus = [case.raw for case in CASES]
+    accepted = 0
+    for seed in range(3000):
+        data, _ = stream(random.Random(seed), corpus)
+        accepted += check(server, data)
+    assert accepted > 100
+
+
+PLAIN = (
+    b"GET /a/b?c=d&e HTTP/1.1",
+    b"Host: example.org:8000",
+    b"User-Agent: x/1.0 (y)",
+    b"Cookie: a=b; c=d",
+    b"X-Unknown: some value",
+    b"Connection: keep-alive",
+)
+
+
+@pytest.mark.parametrize("byte", range(256))
+def test_every_byte_at_every_place(server: MemoryServer, byte: int) -> None:
+    data = b"\r\n".join([*PLAIN, b"", b""])
+    piece = bytes([byte])
+    for place in range(len(data)):
+        check(server, data[:place] + piece + data[place + 1 :])
+        check(server, data[:place] + piece + data[place:])
+
+
+def test_every_byte_left_out(server: MemoryServer) -> None:
+    data = b"\r\n".join([*PLAIN, b"", b""])
+    assert check(server, data)
+    for place in range(len(data)):
+        check(server, data[:place] + data[place + 1 :])
+        assert make_reader().read(data[:place]) is None
+    assert make_reader().read(data + b"x") is None
+
+
+FIELD = st.sampled_from(
+    [
+        *(
+            b"Accept: */*",
+            b"Cookie: a",
+            b"cookie: b",
+            b"X: y",
+            b"x: z",
+            b"X-Forwarded-For: 1.2.3.4",
+        ),
+        *(b"Content-Length: 3", b"Content-Length: 0", b"content-length: 03", b"Content-Length: 4"),
+        *(b"Host: a", b"host: b:1", b"Host:", b"Host: [::1]", b"Connection: close", b"Expect: x"),
+        *(
+            b"Connection: Keep-Alive",
+            b"Transfer-Encoding: chunked",
+            b"Upgrade: websocket",
+            b"X_Y: z",
+        ),
+        *(
+            b"Connection: keep-alive, close",
+            b"Forwarded: for=1.2.3.4",
+            b"X-Forwarded-Odd: y",
+            b"X:",
+        ),
+        *(
+            b"Content-Type: text/plain",
+            b"Proxy-Connection: close",
+            b"TE: trailers",
+            b"A" * 70 + b": b",
+        ),
+    ]
+)
+TARGET = st.sampled_from(
+    [b"/", b"/%41%zz%2", b"/?", b"/a?b?c", b"/%e2%82%ac/%ff", b"*", b"//a", b"/%"]
+)
+
+
+@given(
+    st.sampled_from([b"GET", b"POST", b"HEAD", b"OPTIONS", b"M-SEARCH", b"CONNECT", b"FOO"]),
+    TARGET,
+    st.lists(FIELD, max_size=8),
+    st.sampled_from([b"", b"abc", b"abcd"]),
+)
+def test_any_fields(method: bytes, target: bytes, fields: list[bytes], body: bytes) -> None:
+    with MemoryServer(False) as server:
+        lines = [method + b" " + target + b" HTTP/1.1", b"Host: a", *fields, b"", b""]
+        check(server, b"\r\n".join(lines) + body)
+
+
+def plain(*fields: bytes, line: bytes = b"GET / HTTP/1.1") -> bytes:
+    return b"\r\n".join([line, b"Host: a", *fields, b"", b""])
+
+
+def test_limits() -> None:
+    data = plain(b"X: y", b"X: z")
+    assert make_reader(max_size=len(data)).read(data) is not None
+    assert make_reader(max_size=len(data) - 1).read(data) is None
+    assert make_reader(max_fields=3).read(data) is not None
+    assert make_reader(max_fields=2).read(data) is None
+    large = plain(b"Content-Length: 5") + b"hello"
+    assert make_reader(max_content=5).read(large).content == b"hello"
+    assert make_reader(max_content=4).read(large) is None
+    assert not make_reader(keeps_alive=False).read(data).keep_alive
+    # Beyond what the reader itself can hold.
+    assert make_reader(max_size=10**9, max_fields=10**9).read(plain(*[b"X: y"] * 64)) is None
+    assert make_reader(max_size=10**9).read(plain(b"X: " + b"y" * 70_000)) is None
+
+
+@pytest.mark.parametrize("value", [b"For", b"PROTO", b"anything"])
+def test_fields_of_proxies_are_known_and_can_be_dropped(value: bytes) -> None:
+    head = make_reader().read(plain(b"X-Forwarded-" + value + b": x", b"X-Other: y"))
+    assert head.has_forwarding_fields
+    head.drop_forwarding_fields()
+    assert head.headers == [(b"host", b"a"), (b"x-other", b"y")]
+    environ: dict[str, str] = {}
+    head.add_to_environ(environ)
+    assert {name for name in environ if name.startswith("HTTP_")} == {"HTTP_HOST", "HTTP_X_OTHER"}
+
+
+@given(st.binary(max_size=12).map(lambda data: b"/" + data.replace(b"%", b"%e2%82%ac%")))
+def test_paths_are_decoded_as_urllib_does(path: bytes) -> None:
+    from urllib.parse import unquote, unquote_to_bytes
+
+    head = make_reader().read(plain(line=b"GET " + path + b" HTTP/1.1"))
+    if head is not None:
+        environ: dict[str, str] = {}
+        head.add_to_environ(environ)
+        assert environ["PATH_INFO"] == unquote_to_bytes(head.path).decode("latin-1")
+        assert head.path_text() == unquote(head.path.decode("ascii"))
+
+
+def test_only_bytes_are_read() -> None:
+    for data in (None, "GET", bytearray(b"GET"), memoryview(b"GET")):
+        with pytest.raises(TypeError):
+            make_reader().read(data)
