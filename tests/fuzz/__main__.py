@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 
+from tests.fuzz import plain_requests
 from tests.fuzz.grammar import Grammar
 from tests.fuzz.trial import Finding, Trial
 from tests.live.corpus import load_cases
@@ -20,7 +21,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/fuzz", description=__doc__)
     parser.add_argument("--seconds", type=float, default=300.0, help="how long (%(default)s)")
     parser.add_argument("--seed", type=int, default=time.time_ns(), help="of the first trial")
+    parser.add_argument(
+        "--reader", type=int, metavar="N", help="only compare the compiled reader on N inputs"
+    )
     options = parser.parse_args()
+    if options.reader:
+        accepted = plain_requests.run(options.seed, options.reader)
+        print(f"{options.reader} inputs from seed {options.seed}: {accepted} accepted, all alike")
+        return 0
     print(f"fuzzing for {options.seconds:g} s from seed {options.seed}", flush=True)
     corpus = [case.raw for case in (*load_cases("valid"), *load_cases("invalid"))]
     trial = Trial()
