@@ -22,7 +22,7 @@ The modules of this folder:
 The layers, from low to high. No module imports from a higher layer, and packages of one layer do
 not import each other:
 
-    errors, version                 exceptions and exit codes
+    errors, version, _speed         exceptions and exit codes; the compiled part, which is optional
     pool | config | http | wire     the master's decisions, settings, HTTP, private protocols
     unix | tls                      interfaces to the kernel and to OpenSSL
     worker | observe                what runs in children; logs and events

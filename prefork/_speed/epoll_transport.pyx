@@ -60,6 +60,10 @@ cdef extern from "<netinet/tcp.h>" nogil:
 cdef extern from "<unistd.h>" nogil:
     int c_close "close"(int fd)
 
+cdef extern from "<sys/ioctl.h>" nogil:
+    int ioctl(int fd, unsigned long request, int* value)
+    unsigned long FIONBIO
+
 cdef extern from "<string.h>" nogil:
     void* memset(void* data, int byte, size_t size)
 
@@ -134,9 +138,10 @@ cdef class Poller:
             c_close(self._fd)
 
     def connect(self, int fd, int family, protocol):
-        """Make a transport for a connected non-blocking socket, and call ``connection_made``.
+        """Make a transport for a connected socket, and call ``connection_made``.
 
-        The transport owns the descriptor from here on, also when this raises.
+        The transport owns the descriptor from here on, also when this raises. Raises OSError when
+        the kernel watches no more sockets (epoll_ctl(2), ENOSPC).
         """
         cdef SocketTransport transport = SocketTransport.__new__(SocketTransport)
         cdef int on = 1
@@ -146,6 +151,7 @@ cdef class Poller:
         transport._pieces = []
         transport._extra = {}
         transport.set_protocol(protocol)
+        ioctl(fd, FIONBIO, &on)  # for sendfile(2); recv and send do not wait anyway
         if family == AF_INET or family == AF_INET6:
             setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))
         self._take_place(transport)

@@ -31,7 +31,6 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from prefork import _speed
 from prefork.config import Config
 from prefork.config.addresses import Address, scheme_of
 from prefork.config.target import describe_target
@@ -89,8 +88,12 @@ class Generation:
 
     def summarize(self, workers: int) -> str:
         """Return its addresses, the number of workers and the build that serves, for the log."""
-        build = "" if self.config.command else f", {_speed.BUILD}"
-        return f"{self.describe_listeners()}, {pluralize(workers, 'worker')}{build}"
+        summary = f"{self.describe_listeners()}, {pluralize(workers, 'worker')}"
+        if self.config.command:
+            return summary
+        from prefork import _speed  # noqa: PLC0415 - a master of programs serves nothing itself
+
+        return f"{summary}, {_speed.BUILD}"
 
     def log_warnings(self, logger: logging.Logger) -> None:
         """Log warnings about settings that are valid but probably not intended."""

@@ -3,7 +3,7 @@
 Design
 ------
 - **An idle connection has no parser.** It borrows a reader with the first bytes that are not a
-  cached head, and gives it back when it idles again. 10,000 idle connections cost 2.2 KB each, and
+  plain head, and gives it back when it idles again. 10,000 idle connections cost 2.2 KB each, and
   a new connection costs 1 µs less than with a parser of its own. Rejected: a parser for each
   connection, which is what most asyncio servers have.
 """

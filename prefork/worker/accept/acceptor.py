@@ -295,18 +295,30 @@ class Acceptor:
         self._load.add_expected_requests(+1)
         if isinstance(endpoint, HandoffQueue):
             then = self._on_connected if unread_bytes(fd) else self._on_connected_idle
-            self._connector.connect(fd, address.family, address.addresses, then)
+            connected = self._connector.connect(fd, address.family, address.addresses, then)
         elif endpoint.is_direct:
             self._on_accepted(fd)
-            addresses = endpoint.addresses(address)
-            self._connector.connect(fd, endpoint.socket.family, addresses, self._on_connected)
+            family, addresses = endpoint.socket.family, endpoint.addresses(address)
+            connected = self._connector.connect(fd, family, addresses, self._on_connected)
         else:
             self._on_accepted(fd)
-            sock = Socket(fileno=fd)
-            handshake = self._loop.create_task(self._handshaker.connect(endpoint, sock, address))
-            self._pending[handshake] = endpoint
-            handshake.add_done_callback(self._end_handshake)
-        return True
+            self._begin_handshake(endpoint, fd, address)
+            connected = True
+        if not connected:
+            self._uncount()
+            self._pause_when_exhausted(OSError(errno.ENOSPC, "the kernel watches no more sockets"))
+        return connected
+
+    def _begin_handshake(self, endpoint: Endpoint, fd: int, address: Any) -> None:
+        connecting = self._handshaker.connect(endpoint, Socket(fileno=fd), address)
+        handshake = self._loop.create_task(connecting)
+        self._pending[handshake] = endpoint
+        handshake.add_done_callback(self._end_handshake)
+
+    def _uncount(self) -> None:
+        """Take a connection off the load that did not become one of HTTP."""
+        self._load.add(-CONNECTION)
+        self._load.add_expected_requests(-1)
 
     def _on_connected(self, _connection: OpenConnection) -> None:
         self.resume_if_room()
@@ -321,8 +333,7 @@ class Acceptor:
     def _end_handshake(self, handshake: asyncio.Future[Any]) -> None:
         del self._pending[handshake]
         if not handshake.cancelled() and handshake.result() is False:
-            self._load.add(-CONNECTION)  # it did not become an HTTP connection
-            self._load.add_expected_requests(-1)
+            self._uncount()
         self.resume_if_room()
 
     def _log_queue_error(self, text: str) -> None:

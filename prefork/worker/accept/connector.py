@@ -33,17 +33,22 @@ class Connector:
         family: int,
         addresses: Addresses | None,
         then: Callable[[OpenConnection], None],
-    ) -> None:
+    ) -> bool:
         """Connect the client behind a descriptor, which belongs to its transport from here on.
 
-        ``then`` is called with the connection, now or in a later turn of the loop.
+        ``then`` is called with the connection, now or in a later turn of the loop. False: the
+        kernel watches no more sockets (epoll_ctl(2), ENOSPC), and this one was closed.
         """
-        if self._poller is not None:
-            connection: Any = self.protocols.connect(addresses)
-            self._poller.connect(fd, family, connection)
-            then(connection)
-        else:
+        if self._poller is None:
             self._connect_by_loop(fd, family, addresses, then)
+            return True
+        connection: Any = self.protocols.connect(addresses)
+        try:
+            self._poller.connect(fd, family, connection)
+        except OSError:
+            return False
+        then(connection)
+        return True
 
     def _connect_by_loop(
         self,

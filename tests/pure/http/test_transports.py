@@ -73,11 +73,11 @@ class Bench:
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 theirs = socket.create_connection(listener.getsockname())
                 ours, _ = listener.accept()
-        ours.setblocking(False)
         theirs.settimeout(30)
         if self.poller is not None:
             self.poller.connect(ours.detach(), self.family, protocol)
         else:
+            ours.setblocking(False)
             await self.loop.connect_accepted_socket(lambda: protocol, ours)  # type: ignore[arg-type, return-value]
         return theirs
 
@@ -395,6 +395,7 @@ def test_the_addresses_and_the_socket_are_known(run: Run) -> None:
             assert info("peername") == client.getsockname()
             assert info("sockname") == client.getpeername()
             assert info("socket").family == bench.family
+            assert not os.get_blocking(info("socket").fileno())
             assert info("ssl_object") is None
             assert info("unknown", 7) == 7
             if bench.family == socket.AF_INET:
