@@ -118,9 +118,8 @@ WEBSOCKET_OPENING = _build_request(
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 )
 
+# Requests that never repeat come first: they are what real clients send. Those that do are next.
 ALL = (
-    Load("hello", "hello world, keep-alive", HELLO, HELLO_BODY),
-    Load("hello-connect", "hello world, a connection per request", HELLO_CLOSE, HELLO_BODY),
     Load(
         "hello-varied",
         "hello world, every request with a path and a cookie of its own",
@@ -128,14 +127,16 @@ ALL = (
         HELLO_BODY,
         varied=True,
     ),
-    Load("browser", "hello world, requested as by a browser with 12 headers", BROWSER, HELLO_BODY),
     Load(
         "browser-varied",
-        "the same with a path and a cookie of its own in every request",
+        "the same with the 12 headers of a browser",
         BROWSER_VARIED,
         HELLO_BODY,
         varied=True,
     ),
+    Load("hello", "hello world, keep-alive", HELLO, HELLO_BODY),
+    Load("hello-connect", "hello world, a connection per request", HELLO_CLOSE, HELLO_BODY),
+    Load("browser", "hello world, requested as by a browser with 12 headers", BROWSER, HELLO_BODY),
     Load("10k", "a response of 10 KB", HELLO, _repeat_text(10 * 1024), "response_10k"),
     Load("1m", "a response of 1 MB", HELLO, _repeat_text(1024 * 1024), "response_1m"),
     Load("json", "JSON of 1 KB, parsed and sent back", JSON, JSON_BODY, "json_echo"),
@@ -152,6 +153,14 @@ ALL = (
         opening=WEBSOCKET_OPENING,
     ),
     Load("tls", "hello world, keep-alive over TLS", HELLO, HELLO_BODY, need="tls"),
+    Load(
+        "tls-varied",
+        "hello world over TLS, every request with a path and a cookie of its own",
+        HELLO_VARIED,
+        HELLO_BODY,
+        need="tls",
+        varied=True,
+    ),
     Load("access-log", "hello world, with an access log to a file", HELLO, HELLO_BODY,
          need="access-log"),
 )  # fmt: skip

@@ -18,7 +18,7 @@ About = dict[str, Any]
 
 LATEST_TABLES, LATEST_PICTURE = "scripts/benchmarks/latest.md", "scripts/benchmarks/latest.svg"
 START, END = "<!-- benchmark -->\n", "<!-- /benchmark -->\n"
-README_LOADS = ("hello", "hello-connect", "hello-varied")
+README_LOADS = ("hello-varied", "browser-varied", "hello")
 
 COLUMNS = """\
 Every row is one worker on one core, its load on the other. The ratio is a server's CPU time per
