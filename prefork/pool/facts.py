@@ -39,12 +39,24 @@ class BootFailed:
     """The worker reported that it cannot serve.
 
     ``reason``: why, with the traceback of the app. ``code``: an exit code of ``prefork.errors``,
-    which tells whose fault it is.
+    which tells whose fault it is. ``lives``: it does not end by itself, so the pool stops it.
     """
 
     worker: int
     reason: str
     code: int = AppError.exit_code
+    lives: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotReady:
+    """The worker boots, and the master looked at it and found that it is not ready yet.
+
+    ``reason``: why not; it is the reason of the failure if the boot timeout passes.
+    """
+
+    worker: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +177,7 @@ Fact = (
     | SpawnFailed
     | Ready
     | BootFailed
+    | NotReady
     | Leaving
     | Worn
     | Heartbeats

@@ -162,6 +162,17 @@ class WorkerTable:
             return True
         return any(w.slot == slot and w.generation == generation for w in self.ready())
 
+    def steady_at(self, slot: int, min_uptime: float) -> float:
+        """Return the time at which the worker of the slot has served for ``min_uptime``.
+
+        It is 0 if no worker of the slot failed in a row up to now, infinite if none serves.
+        """
+        budget = self.budget(slot)
+        if not budget.failures or budget.is_closed:
+            return 0.0
+        found = (w.ready_at for w in self.ready() if w.slot == slot and w.ready_at is not None)
+        return max(found, default=float("inf")) + min_uptime
+
     def budget(self, slot: int) -> Budget:
         """Return the restart budget of the slot, which outlives its workers."""
         return self.budgets.setdefault(slot, Budget())

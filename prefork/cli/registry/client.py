@@ -92,9 +92,10 @@ class Client:
     seconds since 1970, all others seconds. These keys are always there, read from the app's folder:
 
         name, namespace        names that verbs accept for the app
-        state                  starting, running, reloading, frozen or stopping; hung: the master
-                               does not answer; denied: the master refuses to talk to this user,
-                               for the reason in denied; dead: the master was killed; stopped
+        state                  starting, running, reloading, frozen, failing (workers die again and
+                               again) or stopping; hung: the master does not answer; denied: the
+                               master refuses to talk to this user, for the reason in denied; dead:
+                               the master was killed; stopped
         answers                whether the master answered
         status                 the state in a sentence
         pid, started, version  of the master

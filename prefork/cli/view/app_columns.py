@@ -37,6 +37,7 @@ STATE_STYLES = {
     "frozen": "yellow",
     "stopping": "yellow",
     "draining": "yellow",
+    "failing": "red",
     "hung": "red",
     "killed": "red",
     "denied": "red",
