@@ -96,7 +96,8 @@ class Master:
         log.use_watcher(self._poller)
         self._scoreboard = Scoreboard()
         self._children = Children(self._poller, self._scoreboard, self._on_message, self._on_death)
-        self._programs = Programs(self._poller, self._children, self._on_message, log, self._titles)
+        callbacks = (self._on_message, self._facts.append)
+        self._programs = Programs(self._poller, self._children, *callbacks, log, self._titles)
         inherited = registration.inherited if registration is not None else NOTHING_INHERITED
         # Files that other processes see come last, so that no failure can leave them behind.
         self._pid_file = PidFile(config.pid_file) if config.pid_file else None
@@ -256,10 +257,10 @@ class Master:
             # Their SIGCHLD may be merged with the one of this process.
             reap_adopted_orphans(self._is_own_child)
         if reason := self._programs.on_death(worker, death):
-            self._facts.append(facts.BootFailed(worker, reason))
+            self._facts.append(facts.BootFailed(worker, reason))  # if it was not ready yet
         self._child_setup.close_stranded_connections()
         starved = self._out_of_memory.has_new_kills()
-        self._facts.append(facts.Exited(worker, death.code, death.signal, starved))
+        self._facts.append(facts.Exited(worker, death.code, death.signal, starved, reason))
 
     def _is_own_child(self, pid: int) -> bool:
         """Whether another part of the master reaps this child."""

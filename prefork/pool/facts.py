@@ -110,13 +110,15 @@ class Stuck:
 class Exited:
     """The worker was reaped. Either ``code`` or ``signal`` is set, never both.
 
-    ``out_of_memory``: the kernel's counter of out-of-memory kills rose at that time.
+    ``out_of_memory``: the kernel's counter of out-of-memory kills rose at that time. ``reason``:
+    why it ended, by its last output; it counts if the worker has reported no other reason.
     """
 
     worker: int
     code: int | None = None
     signal: str | None = None
     out_of_memory: bool = False
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

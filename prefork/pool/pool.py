@@ -231,6 +231,8 @@ class Pool(PoolState):
         if worker is None:
             return
         detail = f"exit code {fact.code}" if fact.signal is None else fact.signal
+        if worker.ready_at is not None:
+            worker.reason = worker.reason or fact.reason
         if fact.code in self.plan.policy.stop_exit_codes and worker.can_be_done:
             self.workers.budget(worker.slot).is_closed = True
             worker.cause = Cause.EXIT
@@ -324,7 +326,7 @@ class Pool(PoolState):
         self.is_drained = False
         if self.state is MasterState.RELOADING:
             self.roll_deadline_at = now + policy.roll_timeout(target)
-        self.workers.reset_budgets()
+        self.workers.reset_budgets([n for n in range(self.target) if not self.is_steady(n)])
         self._announce(orders.RollStarted(generation))
 
     def _on_refused(self, reason: str) -> None:

@@ -43,7 +43,7 @@ def assert_all_serve(pool: Pool) -> None:
     for slot in range(pool.target):
         budget = pool.workers.budget(slot)
         assert slot in serving or budget.is_closed
-        if budget.failures and slot in serving:
+        if (budget.failures or budget.is_suspect) and slot in serving:
             assert serving[slot].uptime(pool.handled_at) >= 0.999 * pool.plan.policy.min_uptime
     assert all(w.slot < pool.target for w in pool.workers if w.cause is not orders.Cause.RECYCLE)
 

@@ -201,6 +201,24 @@ def test_a_slot_that_keeps_failing_ends_a_roll_although_each_of_its_workers_was_
     assert story.pool.failure == "worker 0: exited by itself (exit code 1)"
 
 
+def test_a_reload_of_slots_that_kept_failing_waits_until_their_workers_have_lived() -> None:
+    """Otherwise it would end well in the moment before they die again."""
+    story = running(workers=1, min_uptime=5.0)
+    story.exit(1, 1)
+    story.later(1.0)
+    story.ready(2)
+    story.hup()
+    story.ready(3)
+    story.exit(2)
+    assert not story.all(orders.RollDone)
+    story.later(5.0)
+    assert len(story.all(orders.RollDone)) == 1
+    story.hup()
+    story.ready(4)
+    story.exit(3)
+    assert len(story.all(orders.RollDone)) == 2
+
+
 def test_a_fork_that_fails_is_a_boot_failure() -> None:
     story = Story()
     worker = story.pool.workers.get(1)
@@ -300,6 +318,7 @@ def test_a_roll_that_fails_half_way_is_rolled_back() -> None:
 
 def test_fixed_code_reloads_after_a_failure() -> None:
     story = running()
+    story.later(1.0)
     story.hup()
     story.exit(2, 1)
     story.hup()

@@ -1,0 +1,186 @@
+"""Decides when a program is ready, from looks at its processes and sockets.
+
+``--ready`` is the condition:
+
+    auto, with --bind      a process of the program accepts on each shared socket
+    auto, without          it has run for --min-uptime
+    TIME                   it has run for that time
+    connect:ADDRESS        a process of the program listens there
+    notify                 it sends READY=1; no look is needed
+
+READY=1 counts at once with auto, too (programs.py).
+
+Design
+------
+- **A program with --bind is ready when it accepts on the shared sockets,** not when it has lived
+  for a second. unix/accept_check.py says what of that is certain. Wrappers (npm, sh) take long
+  before they start the real server, so the looks go on until ``--boot-timeout``.
+- **What cannot be seen is decided by time:** where /proc hides processes of the program, it counts
+  as ready after ``--min-uptime``, and a warning names ``--ready notify``. Rejected: to fail such a
+  start, because a program of another user is healthy also in a container without CAP_SYS_PTRACE.
+- **A program that listens elsewhere, and computes nothing more, is given up early:** after a sixth
+  of the boot timeout. A program that opens a port for metrics or a debugger before it accepts may
+  well load for longer, but then it uses the CPU; one that waits for a database for so long without
+  it, behind an open port of its own, can say READY=1.
+- **Looks take a tenth of the master's time at most** (programs.py), whatever the number of programs
+  and processes.
+"""
+
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from prefork.config import Config
+from prefork.config.addresses import TcpAddress, UnixAddress
+from prefork.master.program_failure import USES_DESCRIPTORS
+from prefork.unix.accept_check import find_accepting
+from prefork.unix.listen_check import SocketTables, is_listening_at, own_listeners
+from prefork.unix.listeners import Listener
+from prefork.unix.process_tree import ProcessInfo, program_processes
+
+FIRST_INTERVAL = 0.05
+"""Seconds between the first looks; later ones come after a tenth of the program's age."""
+
+LAST_INTERVAL = 0.5
+"""The longest time in seconds between two looks."""
+
+IDLE_SHARE = 0.05
+"""The share of a core up to which the processes of a program count as idle."""
+
+ELSEWHERE_SHARE = 1 / 6
+"""The share of the boot timeout after which an idle program that listens elsewhere is given up."""
+
+MAX_NAMED = 3
+"""Addresses of its own that a message names."""
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The processes by pid, and the sockets of the machine, at the moment of one or more looks."""
+
+    processes: Mapping[int, ProcessInfo]
+    tables: SocketTables
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of a look.
+
+    ``is_ready``: the program is ready; else ``reason`` says why not. ``is_final``: it will not
+    become ready. ``warning``: what the operator should know; empty: nothing.
+    """
+
+    is_ready: bool
+    reason: str = ""
+    is_final: bool = False
+    warning: str = ""
+
+
+READY = Finding(True)
+
+
+class ReadinessProbe:
+    """Looks at one program.
+
+    ``leader``: the pid that leads its session. ``next_look_at``: monotonic time of the next look;
+    None: no look is needed.
+    """
+
+    def __init__(
+        self, leader: int, config: Config, listeners: Collection[Listener], now: float
+    ) -> None:
+        self._leader = leader
+        self._config = config
+        self._listeners = {
+            os.fstat(listener.socket.fileno()).st_ino: listener for listener in listeners
+        }
+        self._begun_at = self._idle_since = self._looked_at = now
+        self._processes: frozenset[int] = frozenset()
+        self._cpu_ticks = 0
+        self.next_look_at = self._first_look_at(now)
+
+    def _first_look_at(self, now: float) -> float | None:
+        match self._config.ready.mode:
+            case "auto" if not self._listeners:
+                return now + self._config.min_uptime
+            case "after":
+                return now + self._config.ready.delay
+            case "auto" | "connect":
+                return now
+        return None
+
+    def look(self, now: float, around: Surroundings) -> Finding:
+        """Look at the program, and set the time of the next look."""
+        mode = self._config.ready.mode
+        if mode == "after" or (mode == "auto" and not self._listeners):
+            return READY
+        interval = max(FIRST_INTERVAL, (now - self._begun_at) / 10)
+        self.next_look_at = now + min(interval, LAST_INTERVAL)
+        processes = program_processes(self._leader, around.processes)
+        self._note_activity(now, processes)
+        pids = [each.pid for each in processes]
+        if mode == "connect":
+            return self._look_for_address(pids, around.tables)
+        return self._look_for_accept(now, pids, around.tables)
+
+    def _note_activity(self, now: float, processes: Collection[ProcessInfo]) -> None:
+        """Note since when the processes are the same ones and use no CPU."""
+        pids = frozenset(each.pid for each in processes)
+        ticks = sum(each.cpu_ticks for each in processes)
+        idle = IDLE_SHARE * _TICKS_PER_SECOND * (now - self._looked_at) + 1
+        if pids != self._processes or ticks - self._cpu_ticks > idle:
+            self._idle_since = now
+        self._processes, self._cpu_ticks, self._looked_at = pids, ticks, now
+
+    def _look_for_address(self, pids: Collection[int], tables: SocketTables) -> Finding:
+        address = self._config.ready.address
+        assert address is not None, "connect has an address"
+        if is_listening_at(address, pids, tables):
+            return READY
+        where = _name_addresses(self._own_addresses(pids, tables))
+        return Finding(False, f"the program listens {where}, not on {address} (--ready connect)")
+
+    def _look_for_accept(self, now: float, pids: Collection[int], tables: SocketTables) -> Finding:
+        wanted = self._listeners.keys()
+        check = find_accepting(pids, wanted, lambda: tables.connections_at(wanted))
+        missing = [str(self._listeners[inode]) for inode in wanted if inode not in check.accepted]
+        if not missing:
+            return READY
+        if not check.is_complete:
+            return self._decide_by_time(now)
+        elsewhere = self._own_addresses(pids, tables)
+        bound = " and ".join(missing)
+        reason = (
+            f"the program listens {_name_addresses(elsewhere)}, and does not accept on the bound "
+            f"{bound}: let it accept on {USES_DESCRIPTORS}, or leave out --bind"
+        )
+        if not elsewhere:
+            self._idle_since = now
+        limit = self._config.boot_timeout * ELSEWHERE_SHARE
+        return Finding(False, reason, is_final=now - self._idle_since >= limit)
+
+    def _decide_by_time(self, now: float) -> Finding:
+        """Return what counts where /proc hides the program."""
+        if now - self._begun_at < self._config.min_uptime:
+            return Finding(False, "its processes are hidden, so --min-uptime decides")
+        warning = (
+            "whether the program accepts cannot be seen in /proc, so it counts as ready after "
+            "--min-uptime; with --ready notify it reports that itself"
+        )
+        return Finding(True, warning=warning)
+
+    def _own_addresses(
+        self, pids: Collection[int], tables: SocketTables
+    ) -> list[TcpAddress | UnixAddress]:
+        """Return the addresses at which the program listens with sockets of its own."""
+        found = own_listeners(pids, tables)
+        return [row.address for row in found if row.inode not in self._listeners]
+
+
+def _name_addresses(addresses: Collection[TcpAddress | UnixAddress]) -> str:
+    """Return ``nowhere``, or ``on`` the first addresses."""
+    names = [str(address) for address in addresses]
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return f"on {', '.join(names[:MAX_NAMED])}{more}" if names else "nowhere"
