@@ -83,7 +83,7 @@ class OutputExcerpt:
         if self._searches:
             self._search(self._line)
         lines = [line for line in _decode(self._tail).splitlines() if line.strip()][-TAIL_LINES:]
-        first = _decode(self._first).rstrip()
+        first = " ".join(_decode(self._first).splitlines()).rstrip()
         if first and not any(line.startswith(first) for line in lines):
             lines = [first, "…", *lines]
         return "\n".join(f"  {line}" for line in lines)
