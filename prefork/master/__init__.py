@@ -17,6 +17,7 @@ The master has one thread and one loop with one wait. It never runs code of the 
     memory_limit.py         the memory limit (--max-memory)
     output_excerpt.py       the first error and the last lines of a program's output
     output_pipes.py         the pipes for the output of workers, and the log writer
+    owned_ports.py          whether programs own their ports, so that they cannot be rolled
     planned_restarts.py     restarts by the clock, by changed files, by memory
     process_titles.py       the titles of all processes
     program_failure.py      why a program failed, as a text

@@ -34,6 +34,18 @@ def add_output(text: str, listeners: Iterable[Listener], output: OutputExcerpt) 
     return text
 
 
+def describe_obstacle(addresses: Iterable[str], name: str) -> str:
+    """Return why programs that own these addresses cannot be reloaded, and what helps.
+
+    ``name``: of the app.
+    """
+    return (
+        f"the program listens on {', '.join(addresses)} by itself, where no second one can listen "
+        f"beside it: `prefork restart {name}` stops it and starts it again; with --bind, and a "
+        f"program that accepts on {USES_DESCRIPTORS}, a reload loses no request"
+    )
+
+
 def _address_hint(bound: str) -> str:
     """Return what to do about an address that is in use. ``bound``: those of --bind; or empty."""
     if bound:

@@ -22,21 +22,25 @@ Design
   of the boot timeout. A program that opens a port for metrics or a debugger before it accepts may
   well load for longer, but then it uses the CPU; one that waits for a database for so long without
   it, behind an open port of its own, can say READY=1.
-- **Looks take a tenth of the master's time at most** (programs.py), whatever the number of programs
-  and processes.
+- **Looks take a tenth of the master's time at most** (``ReadinessLooks``), whatever the number of
+  programs and processes.
 """
 
+import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from time import monotonic
 
 from prefork.config import Config
 from prefork.config.addresses import TcpAddress, UnixAddress
-from prefork.master.program_failure import USES_DESCRIPTORS
+from prefork.master.output_excerpt import OutputExcerpt
+from prefork.master.program_failure import USES_DESCRIPTORS, add_output
+from prefork.pool import facts
 from prefork.unix.accept_check import find_accepting
 from prefork.unix.listen_check import SocketTables, is_listening_at, own_listeners
 from prefork.unix.listeners import Listener
-from prefork.unix.process_tree import ProcessInfo, program_processes
+from prefork.unix.process_tree import ProcessInfo, iter_processes, program_processes
 
 FIRST_INTERVAL = 0.05
 """Seconds between the first looks; later ones come after a tenth of the program's age."""
@@ -84,8 +88,8 @@ READY = Finding(True)
 class ReadinessProbe:
     """Looks at one program.
 
-    ``leader``: the pid that leads its session. ``next_look_at``: monotonic time of the next look;
-    None: no look is needed.
+    ``leader``: the pid that leads its session. ``listeners``: the shared ones. ``next_look_at``:
+    monotonic time of the next look; None: no look is needed.
     """
 
     def __init__(
@@ -93,9 +97,8 @@ class ReadinessProbe:
     ) -> None:
         self._leader = leader
         self._config = config
-        self._listeners = {
-            os.fstat(listener.socket.fileno()).st_ino: listener for listener in listeners
-        }
+        self.listeners = listeners
+        self._shared = {each.inode_number: each for each in listeners}
         self._begun_at = self._idle_since = self._looked_at = now
         self._processes: frozenset[int] = frozenset()
         self._cpu_ticks = 0
@@ -103,7 +106,7 @@ class ReadinessProbe:
 
     def _first_look_at(self, now: float) -> float | None:
         match self._config.ready.mode:
-            case "auto" if not self._listeners:
+            case "auto" if not self._shared:
                 return now + self._config.min_uptime
             case "after":
                 return now + self._config.ready.delay
@@ -114,7 +117,7 @@ class ReadinessProbe:
     def look(self, now: float, around: Surroundings) -> Finding:
         """Look at the program, and set the time of the next look."""
         mode = self._config.ready.mode
-        if mode == "after" or (mode == "auto" and not self._listeners):
+        if mode == "after" or (mode == "auto" and not self._shared):
             return READY
         interval = max(FIRST_INTERVAL, (now - self._begun_at) / 10)
         self.next_look_at = now + min(interval, LAST_INTERVAL)
@@ -143,9 +146,9 @@ class ReadinessProbe:
         return Finding(False, f"the program listens {where}, not on {address} (--ready connect)")
 
     def _look_for_accept(self, now: float, pids: Collection[int], tables: SocketTables) -> Finding:
-        wanted = self._listeners.keys()
+        wanted = self._shared.keys()
         check = find_accepting(pids, wanted, lambda: tables.connections_at(wanted))
-        missing = [str(self._listeners[inode]) for inode in wanted if inode not in check.accepted]
+        missing = [str(self._shared[inode]) for inode in wanted if inode not in check.accepted]
         if not missing:
             return READY
         if not check.is_complete:
@@ -176,7 +179,85 @@ class ReadinessProbe:
     ) -> list[TcpAddress | UnixAddress]:
         """Return the addresses at which the program listens with sockets of its own."""
         found = own_listeners(pids, tables)
-        return [row.address for row in found if row.inode not in self._listeners]
+        return [row.address for row in found if row.inode not in self._shared]
+
+
+class ReadinessLooks:
+    """The looks at all programs that are not ready yet, by the serial number of their worker.
+
+    ``on_ready``: called when a look finds a program ready. ``on_fact``: called with what other
+    looks find.
+    """
+
+    def __init__(
+        self,
+        on_ready: Callable[[int], None],
+        on_fact: Callable[[facts.Fact], None],
+        logger: logging.Logger,
+    ) -> None:
+        self._on_ready = on_ready
+        self._on_fact = on_fact
+        self._logger = logger
+        self._waiting: dict[int, tuple[ReadinessProbe, OutputExcerpt]] = {}
+        self._told: dict[int, str] = {}
+        """Why each program is not ready, as the pool knows it."""
+        self._warnings: set[str] = set()
+        self._pause_ends_at = 0.0
+
+    def add(self, worker: int, probe: ReadinessProbe, output: OutputExcerpt) -> None:
+        """Begin to look at a program. ``output``: an excerpt of what it prints, for the reason."""
+        self._waiting[worker] = probe, output
+        if probe.next_look_at is None:
+            self._tell_unready(worker, "the program has not sent READY=1 (--ready notify)")
+
+    def remove(self, worker: int) -> None:
+        """Look at a program no more; it is ready, ends, or has ended."""
+        self._waiting.pop(worker, None)
+        self._told.pop(worker, None)
+
+    def next_deadline(self) -> float | None:
+        """Return the monotonic time at which ``run_due`` is due; None: never."""
+        due = [probe.next_look_at for probe, _ in self._waiting.values()]
+        first = min((at for at in due if at is not None), default=None)
+        return None if first is None else max(first, self._pause_ends_at)
+
+    def run_due(self, now: float) -> None:
+        """Look at the programs that are due, at the same processes and sockets.
+
+        After that, no look is due for ten times as long as this took.
+        """
+        deadline = self.next_deadline()
+        if deadline is None or now < deadline:
+            return
+        around = Surroundings({each.pid: each for each in iter_processes()}, SocketTables())
+        for worker, (probe, _) in list(self._waiting.items()):
+            if probe.next_look_at is not None and probe.next_look_at <= now:
+                self._report(worker, probe.look(now, around))
+        ended_at = monotonic()
+        self._pause_ends_at = ended_at + 10 * (ended_at - now)
+
+    def _report(self, worker: int, found: Finding) -> None:
+        if found.warning and found.warning not in self._warnings:
+            self._warnings.add(found.warning)
+            self._logger.warning("%s", found.warning)
+        if found.is_ready:
+            self._on_ready(worker)
+        elif found.is_final:
+            reason = self._with_output(worker, found.reason)
+            self._on_fact(facts.BootFailed(worker, reason, lives=True))
+        else:
+            self._tell_unready(worker, found.reason)
+
+    def _tell_unready(self, worker: int, reason: str) -> None:
+        """Tell the pool why a program is not ready, if that changed."""
+        reason = self._with_output(worker, reason)
+        if self._told.get(worker) != reason:
+            self._told[worker] = reason
+            self._on_fact(facts.NotReady(worker, reason))
+
+    def _with_output(self, worker: int, reason: str) -> str:
+        probe, output = self._waiting[worker]
+        return add_output(reason, probe.listeners, output)
 
 
 def _name_addresses(addresses: Collection[TcpAddress | UnixAddress]) -> str:

@@ -40,15 +40,15 @@ from prefork.errors import MachineError
 from prefork.master.children import Children
 from prefork.master.generation import Generation
 from prefork.master.master_record import Descriptors
+from prefork.master.owned_ports import owned_addresses
 from prefork.master.process_titles import ProcessTitles
-from prefork.master.program_failure import add_output, describe_end
-from prefork.master.program_readiness import ReadinessProbe, Surroundings
+from prefork.master.program_failure import describe_end, describe_obstacle
+from prefork.master.program_readiness import ReadinessLooks, ReadinessProbe
 from prefork.master.stderr_relay import StderrRelay
 from prefork.observe.logger import Log
 from prefork.pool import facts, orders
 from prefork.unix import process_tree
 from prefork.unix.descriptor_disposal import run_in_child
-from prefork.unix.listen_check import SocketTables
 from prefork.unix.listeners import restore_backlog
 from prefork.unix.notify import NotifyMessage, NotifySocket
 from prefork.unix.orphan_guard import GuardedSession, OrphanGuard
@@ -70,9 +70,8 @@ class Program:
     """One program.
 
     ``worker``: its serial number in the pool. ``notify``: its notify socket. ``stderr``: the relay
-    of its stderr. ``probe``: looks whether it is ready, after its exec. ``unready_reason``: why it
-    was not at the last look. ``is_watched``: its notify socket is polled. ``kill_at``: monotonic
-    time of the end of its kill timeout; None: it was not told to stop. ``is_aborted``: it hung.
+    of its stderr. ``is_watched``: its notify socket is polled. ``kill_at``: monotonic time of the
+    end of its kill timeout; None: it was not told to stop. ``is_aborted``: it hung.
     """
 
     worker: int
@@ -80,8 +79,6 @@ class Program:
     notify: NotifySocket
     stderr: StderrRelay
     pid: int = 0
-    probe: ReadinessProbe | None = None
-    unready_reason: str = ""
     is_ready: bool = False
     is_watched: bool = True
     kill_at: float | None = None
@@ -91,12 +88,6 @@ class Program:
     def config(self) -> Config:
         """The settings of its generation."""
         return self.generation.config
-
-    @property
-    def next_look_at(self) -> float | None:
-        """Monotonic time of the next look whether it is ready; None: none is needed."""
-        waits = self.probe is not None and not self.is_ready and self.kill_at is None
-        return self.probe.next_look_at if waits and self.probe is not None else None
 
     def runs_as(self, uid: int) -> bool:
         """Whether ``uid`` is the user of the program or root."""
@@ -121,7 +112,7 @@ class Programs:
     """The programs of one master.
 
     ``on_message``: called with the messages of a program, as if they came from its ready pipe.
-    ``on_fact``: called with what a look at a program found.
+    ``on_fact``: called with what a look at a program found. ``name``: of the app in the list.
     ``adopts_orphans``: orphans become children of the master, which has to reap them.
     """
 
@@ -133,16 +124,14 @@ class Programs:
         on_fact: Callable[[facts.Fact], None],
         log: Log,
         titles: ProcessTitles,
+        name: str,
     ) -> None:
         self._poller = poller
         self._children = children
         self._on_message = on_message
-        self._on_fact = on_fact
         self._log = log
-        self._looks_due_at = 0.0
-        """Monotonic time before which no program is looked at (``_look_at_due``)."""
-        self._warnings: set[str] = set()
-        """The warnings of looks that were logged."""
+        self._name = name
+        self._looks = ReadinessLooks(self._on_found_ready, on_fact, log.logger)
         self._guard = OrphanGuard(log.fd, titles.set_guard)
         self._guard_due_at: float | None = None
         """Monotonic time when a new guard is due; None: a guard runs, or none is needed."""
@@ -238,6 +227,26 @@ class Programs:
             text = "the stderr of processes that a program left behind is lost: %s"
             self._log.logger.error(text, why)
 
+    def reload_obstacle(self, wanted: Config) -> str:
+        """Return why these programs cannot be rolled, and what helps; empty: they can.
+
+        ``wanted``: the settings of the reload. If they change the command or its environment, the
+        new program may use another address.
+        """
+        serving = [
+            each
+            for each in self._programs.values()
+            if each.is_ready
+            and (each.config.command, each.config.env) == (wanted.command, wanted.env)
+        ]
+        shared = {
+            listener.inode_number
+            for program in serving
+            for listener in program.generation.listeners
+        }
+        owned = owned_addresses([program.pid for program in serving], shared) if serving else []
+        return describe_obstacle(owned, self._name) if owned else ""
+
     def is_program(self, worker: int) -> bool:
         """Whether the worker with this serial number is a program."""
         return worker in self._programs
@@ -252,51 +261,17 @@ class Programs:
         program = self._programs.get(worker)
         if program is None:
             return
-        listeners = program.generation.listeners
-        program.probe = ReadinessProbe(program.pid, program.config, listeners, monotonic())
-        if program.config.ready.mode == "notify":
-            self._note_unready(program, "the program has not sent READY=1 (--ready notify)")
+        self._looks.add(
+            worker,
+            ReadinessProbe(program.pid, program.config, program.generation.listeners, monotonic()),
+            program.stderr.excerpt,
+        )
 
-    def _look_at_due(self, now: float) -> None:
-        """Look at the programs that wait for it, at the same processes and sockets.
-
-        After that, no look is due for ten times as long as this took, so that looks cannot keep the
-        master busy.
-        """
-        due = [each for each in self._programs.values() if (each.next_look_at or now + 1) <= now]
-        if not due or now < self._looks_due_at:
-            return
-        processes = {each.pid: each for each in process_tree.iter_processes()}
-        around = Surroundings(processes, SocketTables())
-        for program in due:
-            self._look_at(program, now, around)
-        ended_at = monotonic()
-        self._looks_due_at = ended_at + 10 * (ended_at - now)
-
-    def _look_at(self, program: Program, now: float, around: Surroundings) -> None:
-        """Look whether a program is ready, and report the result."""
-        assert program.probe is not None, "a look was due"
-        found = program.probe.look(now, around)
-        if found.warning and found.warning not in self._warnings:
-            self._warnings.add(found.warning)
-            self._log.logger.warning("%s", found.warning)
-        if found.is_ready:
-            self._mark_ready(program)
-        elif found.is_final:
-            listeners, output = program.generation.listeners, program.stderr.excerpt
-            reason = add_output(found.reason, listeners, output)
-            self._on_fact(facts.BootFailed(program.worker, reason, lives=True))
-        else:
-            self._note_unready(program, found.reason)
-
-    def _note_unready(self, program: Program, reason: str) -> None:
-        """Tell the pool why a program is not ready, if that changed."""
-        reason = add_output(reason, program.generation.listeners, program.stderr.excerpt)
-        if reason != program.unready_reason:
-            program.unready_reason = reason
-            self._on_fact(facts.NotReady(program.worker, reason))
+    def _on_found_ready(self, worker: int) -> None:
+        self._mark_ready(self._programs[worker])
 
     def _mark_ready(self, program: Program) -> None:
+        self._looks.remove(program.worker)
         if program.is_ready:
             return
         program.is_ready = True
@@ -359,6 +334,7 @@ class Programs:
     def carry_out(self, order: orders.Stop | orders.Kill | orders.DumpStacks) -> None:
         """Carry out an order about a program."""
         program = self._programs[order.worker]
+        self._looks.remove(order.worker)
         match order:
             case orders.Stop():
                 # The same signal in a quick stop (see Design).
@@ -390,6 +366,7 @@ class Programs:
         program = self._programs.pop(worker, None)
         if program is None:
             return ""
+        self._looks.remove(worker)
         if program is self._only and program.kill_at is None and not program.is_aborted:
             self._only_death = death
         self._read_notices(program)  # messages that it sent before it died
@@ -431,7 +408,7 @@ class Programs:
                 self._guard_due_at = now + POLL_INTERVAL  # no memory or processes now: try again
         for relay in self._stderr_relays():
             relay.resume_if_due(now)
-        self._look_at_due(now)
+        self._looks.run_due(now)
         for orphans in list(self._orphaned_sessions):
             if orphans.next_look_at > now and not quick:
                 continue
@@ -444,13 +421,7 @@ class Programs:
 
     def next_deadline(self) -> float | None:
         """Return the monotonic time at which ``run_due`` is due although nothing happens."""
-        due = [
-            max(program.next_look_at, self._looks_due_at)
-            for program in self._programs.values()
-            if program.next_look_at is not None
-        ]
-        if self._guard_due_at is not None:
-            due.append(self._guard_due_at)
+        due = [at for at in (self._guard_due_at, self._looks.next_deadline()) if at is not None]
         due += [relay.due_at for relay in self._stderr_relays() if relay.due_at is not None]
         return min(
             [*due, *(orphans.next_look_at for orphans in self._orphaned_sessions)], default=None

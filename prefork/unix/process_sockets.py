@@ -7,13 +7,20 @@ Design
   What lies beyond the bound counts as hidden, as does a process that this user may not look into.
 """
 
+import ctypes
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
 MAX_DESCRIPTORS = 10_000
 """Descriptors that are read in one look: about 30 ms on a machine of 2026."""
+
+_PIDFD_GETFD = 438
+"""The number of pidfd_getfd(2), which is the same on all machines."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 _EPOLL = "anon_inode:[eventpoll]"
 _RING = "anon_inode:[io_uring]"
@@ -68,3 +75,22 @@ class SocketReader:
                     continue  # closed meanwhile
         if self._left <= 0:
             self.is_complete = False
+
+
+def has_reuse_port(pid: int, fd: int) -> bool:
+    """Return whether a socket of another process has SO_REUSEPORT; False if that cannot be seen."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        copy = _libc.syscall(_PIDFD_GETFD, pidfd, fd, 0)
+    finally:
+        os.close(pidfd)
+    if copy < 0:
+        return False
+    try:
+        with socket.socket(fileno=copy) as found:
+            return found.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) != 0
+    except OSError:
+        return False

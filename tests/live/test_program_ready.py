@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +18,24 @@ from tests.live.reloads import assert_nothing_lost, reload
 BIND = ("-b", "127.0.0.1:0")
 
 SERVER = """\
-import os, socket, sys, time
+import os, select, signal, socket, sys, time
 sock = socket.socket(fileno=3)
+sock.setblocking(False)
 {before}
 print("accepts", file=sys.stderr, flush=True)
-while True:
-    connection, _ = sock.accept()
+leaving = False
+def leave(*_):
+    global leaving
+    leaving = True
+signal.signal(signal.SIGTERM, leave)
+while not leaving:
+    if not select.select([sock], [], [], 0.05)[0]:
+        continue
+    try:
+        connection, _ = sock.accept()
+    except BlockingIOError:
+        continue  # a sibling took it
+    connection.setblocking(True)
     connection.recv(65536)
     connection.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n0001 ")
     connection.close()
@@ -176,3 +189,87 @@ def test_a_program_that_cannot_be_seen_is_ready_after_min_uptime(tmp_path: Path)
         assert server.stop() == 0
     finally:
         server.destroy()
+
+
+OWN_PORT = """\
+import os, socket, sys, time
+sock = socket.socket()
+{before}
+sock.bind(("127.0.0.1", int(sys.argv[1])))
+sock.listen()
+os.write(int(os.environ["NOTIFY_FD"]), b"READY=1")
+time.sleep(1000)
+"""
+
+NOTIFY = ("--ready", "notify")
+
+
+@pytest.mark.parametrize("options", [NOTIFY, (*BIND, *NOTIFY)])
+def test_a_reload_of_a_program_that_owns_its_port_proposes_a_restart(
+    home: Home, options: tuple[str, ...]
+) -> None:
+    """Nothing is tried and nothing changes; a restart works."""
+    home.write("own.py", OWN_PORT.format(before=""))
+    home.run_ok("start", "--name", "own", *options, "--", sys.executable, "own.py", "0")
+    said = home.run_failing(100, "reload", "own")
+    assert "the program listens on 127.0.0.1:" in said
+    assert "`prefork restart own`" in said
+    assert "`prefork restart own`" in home.run_ok("reload", "--dry-run", "own")
+    app = home.app("own")
+    assert (app["state"], app["generation"], app["failure"]) == ("running", 1, "")
+    worker = app["workers"][0]["pid"]
+    assert "own: stops and starts: " in home.run_ok("restart", "own")
+    app = home.app("own")
+    assert app["state"] == "running"
+    assert app["workers"][0]["pid"] != worker
+
+
+def test_a_program_that_shares_its_port_by_so_reuseport_is_rolled(tmp_path: Path) -> None:
+    option = "sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)"
+    (tmp_path / "own.py").write_text(OWN_PORT.format(before=option))
+    with running_program(tmp_path, ["python3", "own.py", "0"], *NOTIFY) as server:
+        reload(server, 2)
+        assert server.stop() == 0
+
+
+def test_a_program_without_a_port_is_rolled(tmp_path: Path) -> None:
+    with running_program(tmp_path, ["sleep", "1000"], "--min-uptime", "10ms") as server:
+        reload(server, 2)
+        assert server.stop() == 0
+
+
+def test_a_failed_first_start_is_remembered(home: Home) -> None:
+    """``list``, ``why`` and ``logs`` know it, alike deaths are one, and a start may follow."""
+    home.write("job.sh", "echo 'Error: no database' >&2; exit 3\n")
+    words = ("start", "--name", "job", "--", "sh", "job.sh")
+    assert "`prefork why job`" in home.run_failing(102, *words)
+    home.run_failing(102, "start", "job")
+    app = home.app("job")
+    assert app["state"] == "failed"
+    assert "ended before it was ready (exit code 3)" in app["status"]
+    why = home.run_ok("why", "job")
+    assert "2 times since" in why
+    assert why.count("Error: no database") == 1
+    assert "Error: no database" in home.run_ok("logs", "job")
+    home.run_failing(100, "start", "--name", "early", "-b", "127.0.0.1:http", "--", "true")
+    home.write("job.sh", "echo 'Error: another one' >&2; exit 3\n")
+    home.run_failing(102, *words)
+    why = home.run_ok("why", "job")
+    assert why.index("another one") < why.index("2 times since"), "newest first"
+    home.write("job.sh", "exec sleep 1000\n")
+    home.run_ok("start", "job", "--no-wait")
+    assert len(home.client.ask(home.client.find("job")[0], "why")["deaths"]) == 3
+    home.run_ok("reset", "job")
+    assert home.run_ok("why", "job") == "no worker has died\n"
+    home.run_ok("delete", "job")
+    assert [each["name"] for each in home.client.apps()] == []
+
+
+def test_a_start_that_fails_without_a_worker_is_told_by_why(home: Home) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ("start", "--name", "web", "-b", f"127.0.0.1:{port}", "web:app")
+        home.run_failing(111, *words)
+        assert f"the master ended: did not start: cannot listen on 127.0.0.1:{port}" in (
+            home.run_ok("why", "web")
+        )

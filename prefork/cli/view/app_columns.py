@@ -38,6 +38,7 @@ STATE_STYLES = {
     "stopping": "yellow",
     "draining": "yellow",
     "failing": "red",
+    "failed": "red",
     "hung": "red",
     "killed": "red",
     "denied": "red",
