@@ -139,15 +139,9 @@ class Master:
 
     def _close_functions(self) -> Iterator[Callable[[], None]]:
         """Yield the functions that close what a child must not keep of the master."""
-        own = (
-            self._signals,
-            self._poller,
-            self._programs,
-            self._planned_restarts,
-            self._status_process,
-        )
-        also = (self._foreground, self._pid_file, self._registration, self._control)
-        for part in (*own, *also):
+        own = (self._signals, self._poller, self._programs, self._planned_restarts)
+        also = (self._status_process, self._foreground, self._pid_file, self._registration)
+        for part in (*own, *also, self._control):
             if part is not None:
                 yield part.close_copy
 
