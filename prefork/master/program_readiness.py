@@ -100,6 +100,9 @@ class ReadinessProbe:
         self.listeners = listeners
         self._shared = {each.inode_number: each for each in listeners}
         self._begun_at = self._idle_since = self._looked_at = now
+        self._accepted: set[int] = set()
+        """The inodes of shared sockets that a look found it accepting on. A thread that polls does
+        not wait at each moment, so one look may find one socket, and the next look another."""
         self._processes: frozenset[int] = frozenset()
         self._cpu_ticks = 0
         self.next_look_at = self._first_look_at(now)
@@ -146,9 +149,10 @@ class ReadinessProbe:
         return Finding(False, f"the program listens {where}, not on {address} (--ready connect)")
 
     def _look_for_accept(self, now: float, pids: Collection[int], tables: SocketTables) -> Finding:
-        wanted = self._shared.keys()
+        wanted = self._shared.keys() - self._accepted
         check = find_accepting(pids, wanted, lambda: tables.connections_at(wanted))
-        missing = [str(self._shared[inode]) for inode in wanted if inode not in check.accepted]
+        self._accepted |= check.accepted
+        missing = [str(each) for inode, each in self._shared.items() if inode not in self._accepted]
         if not missing:
             return READY
         if not check.is_complete:

@@ -14,9 +14,14 @@ import sys
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 from prefork.config.addresses import Address, TcpAddress, UnixAddress
 from prefork.unix.process_sockets import SocketReader
+
+MAX_ROWS = 50_000
+"""Rows of a table that are read: some 100 ms of the master's time. The kernel lists TCP sockets
+that listen before connections, so of a larger table only connections are missed."""
 
 _LISTEN = "0A"
 """The state TCP_LISTEN, as /proc/net/tcp writes it."""
@@ -118,7 +123,7 @@ def _rows(table: str) -> Iterator[list[str]]:
         # Any process may have a socket whose name is not UTF-8 or contains a CR.
         with open(f"/proc/net/{table}", errors="surrogateescape", newline="\n") as file:
             next(file)
-            for line in file:
+            for line in islice(file, MAX_ROWS):
                 yield line.removesuffix("\n").split(
                     maxsplit=_NAME_COLUMN if table == "unix" else -1
                 )

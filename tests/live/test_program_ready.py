@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.client_load import client_load
-from tests.live.harness import Server, command
+from tests.live.harness import Server, command, wait_for
 from tests.live.home import Home, temporary_home
 from tests.live.programs import running_program
 from tests.live.reloads import assert_nothing_lost, reload
@@ -37,7 +37,8 @@ while not leaving:
         continue  # a sibling took it
     connection.setblocking(True)
     connection.recv(65536)
-    connection.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n0001 ")
+    fields = b"Connection: close\\r\\nContent-Length: 5\\r\\n"
+    connection.sendall(b"HTTP/1.1 200 OK\\r\\n" + fields + b"\\r\\n0001 ")
     connection.close()
 """
 
@@ -162,6 +163,8 @@ def test_commands_on_a_program_that_keeps_dying_end_with_its_reason(
     (home.folder / "healthy").touch()
     home.run_ok("start", "--name", "job", "--min-uptime", "2s", "--", "sh", "job.sh")
     (home.folder / "healthy").unlink()
+    os.kill(home.app("job")["workers"][0]["pid"], signal.SIGKILL)
+    wait_for(lambda: home.app("job")["state"] == "failing", "its only slot fails")
     for verb in (["scale", "job", "3"], ["reload", "job"], ["scale", "job", "2"]):
         assert "TypeError: no column" in home.run_failing(102, *verb), verb
     assert home.app("job")["state"] == "failing"
@@ -172,6 +175,15 @@ def test_commands_on_a_program_that_keeps_dying_end_with_its_reason(
     (home.folder / "healthy").touch()
     assert "reloaded" in home.run_ok("reload", "job")
     assert home.app("job")["state"] == "running"
+
+
+def test_a_restart_of_what_cannot_start_any_more_ends_with_its_reason(home: Home) -> None:
+    home.write("job.sh", "exec sleep 1000\n")
+    home.run_ok("start", "--name", "job", "--min-uptime", "10ms", "--", "sh", "job.sh")
+    home.write("job.sh", "echo 'TypeError: no column' >&2; exit 3\n")
+    assert "TypeError: no column" in home.run_failing(102, "restart", "job")
+    assert home.app("job")["state"] == "failed"
+    assert "TypeError: no column" in home.run_ok("why", "job")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give up CAP_SYS_PTRACE")

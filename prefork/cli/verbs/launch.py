@@ -128,7 +128,8 @@ def launch(
         return RegistryEntry(folder.path)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code != 0:
-        is_remembered = bool(RegistryEntry(folder.path).state)
+        # A start that was told to stop, or that has a mistake in its words, needs no memory.
+        is_remembered = code != UsageError.exit_code and bool(RegistryEntry(folder.path).state)
         if is_new and not is_remembered:
             remove_app(folder.path)
         if code < 0:
