@@ -33,7 +33,7 @@ import os
 import re
 import struct
 from collections.abc import Callable, Collection, Iterable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prefork.unix.process_sockets import ProcessSockets, SocketReader
 
@@ -74,10 +74,12 @@ class AcceptCheck:
 
     ``accepted``: the inodes of those sockets that a process accepts on. ``is_complete``: whether
     everything could be seen; if not, a process may accept on the other sockets as well.
+    ``holders``: the pids of the processes that have one of the sockets open.
     """
 
     accepted: frozenset[int]
     is_complete: bool
+    holders: tuple[int, ...] = field(default=(), compare=False)
 
 
 def find_accepting(
@@ -94,7 +96,8 @@ def find_accepting(
         look.check_waiting(sockets)
     if look.missing:
         _add_holders_of_connections(look, holders, accepted_connections)
-    return AcceptCheck(frozenset(look.accepted), look.is_complete)
+    pids_with_socket = tuple(each.pid for each in holders if wanted & set(each.inodes.values()))
+    return AcceptCheck(frozenset(look.accepted), look.is_complete, pids_with_socket)
 
 
 def _add_holders_of_connections(

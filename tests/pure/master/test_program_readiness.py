@@ -15,6 +15,7 @@ from prefork.config import Config
 from prefork.config.addresses import TcpAddress
 from prefork.config.ready_condition import ReadyCondition
 from prefork.master.program_readiness import (
+    CHECK_INTERVAL,
     FIRST_INTERVAL,
     LAST_INTERVAL,
     MAX_NAMED,
@@ -25,6 +26,7 @@ from prefork.master.program_readiness import (
 from prefork.unix.listen_check import SocketTables
 from prefork.unix.listeners import Listener
 from prefork.unix.process_tree import iter_processes
+from tests.live.harness import wait_for
 
 CONFIG = Config(command=("own",), boot_timeout=60.0, min_uptime=1.0)
 OWN_SOCKETS = """\
@@ -140,6 +142,32 @@ def test_the_first_look(
     assert probe.next_look_at == first_look
     if ready in ("auto", "after") and first_look != 100.0:
         assert probe.look(first_look or 0.0, around()) == Finding(True)
+
+
+def test_processes_with_the_sockets_are_checked_often_and_what_was_seen_counts(
+    listener: Listener,
+) -> None:
+    """The thread waits for one socket, and later for the other."""
+    script = (
+        "import socket, sys; one, other = (socket.socket(fileno=int(fd)) for fd in sys.argv[1:])\n"
+        "connection, _ = one.accept(); connection.close(); one.close(); other.accept()"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as second:
+        sockets = [listener.socket, second]
+        other = Listener(second, TcpAddress("127.0.0.1", 0))
+        fds = [each.fileno() for each in sockets]
+        words = [sys.executable, "-c", script, *map(str, fds)]
+        with subprocess.Popen(words, pass_fds=fds, start_new_session=True) as process:
+            try:
+                probe = ReadinessProbe(process.pid, CONFIG, [listener, other], 100.0)
+                wait_for(lambda: str(listener) not in probe.look(100.0, around()).reason, "one")
+                assert probe.next_check_at == pytest.approx(100.0 + CHECK_INTERVAL)
+                assert str(other) in probe.check(101.0).reason
+                assert probe.next_check_at == pytest.approx(101.0 + CHECK_INTERVAL)
+                with socket.create_connection(listener.socket.getsockname()):
+                    wait_for(lambda: probe.check(102.0).is_ready, "the other")
+            finally:
+                process.kill()
 
 
 def test_connect_looks_for_the_address_and_names_others(listener: Listener) -> None:
