@@ -7,12 +7,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefork.wire.death_file import VERSION, decode_deaths, encode_deaths
-from tests.pure.cli.test_death_report import death
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.text() | st.floats() | st.integers(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
+
+
+def death(at: float = 0.0, reason: str = "") -> dict[str, Any]:
+    return {
+        "at": at,
+        "slot": 0,
+        "pid": 7,
+        "generation": 1,
+        "cause": "boot failure",
+        "detail": "exit code 102",
+        "killed": False,
+        "reason": reason,
+        "why": "",
+    }
+
+
 DEATHS = st.lists(st.builds(death, st.floats(0, 9), reason=st.text()))
 
 
