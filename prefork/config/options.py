@@ -108,9 +108,10 @@ class Config:
         ReadyCondition(),
         SERVE,
         "when a worker counts as ready; auto: an app when it accepts connections, a program when "
-        "it sends READY=1 or has run for --min-uptime; manual: when main(listener) calls "
-        "prefork.ready(); for programs only, notify: when it sends READY=1, TIME: when it has run "
-        "for this time, connect:PORT: when it listens on this address of its own",
+        "it sends READY=1, with --bind when it accepts on the sockets, without when it has run for "
+        "--min-uptime; manual: when main(listener) calls prefork.ready(); for programs only, "
+        "notify: when it sends READY=1, TIME: when it has run for this time, connect:PORT: when it "
+        "listens on this address of its own",
     )
 
     bind: tuple[Address, ...] = option(

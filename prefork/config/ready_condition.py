@@ -1,7 +1,7 @@
 """Parse the option that says when a worker counts as ready. PURE.
 
 auto       an app: when it is loaded and accepts connections; a program: when it sends READY=1, or
-           has run for --min-uptime
+           accepts on the sockets of --bind; without --bind: or has run for --min-uptime
 manual     when main(listener) calls prefork.ready()
 notify     when a program sends READY=1 (sd_notify(3))
 2s         when a program has run for this time

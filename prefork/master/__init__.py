@@ -15,9 +15,13 @@ The master has one thread and one loop with one wait. It never runs code of the 
     master_logs.py          the logs of the master and of its workers
     master_record.py        the state of a master as one declared structure
     memory_limit.py         the memory limit (--max-memory)
+    output_excerpt.py       the first error and the last lines of a program's output
     output_pipes.py         the pipes for the output of workers, and the log writer
+    owned_ports.py          whether programs own their ports, so that they cannot be rolled
     planned_restarts.py     restarts by the clock, by changed files, by memory
     process_titles.py       the titles of all processes
+    program_failure.py      why a program failed, as a text
+    program_readiness.py    when a program is ready, from looks at its sockets
     programs.py             workers that are programs
     ready_messages.py       facts from the messages of workers
     registration.py         the entry in the list of apps
@@ -26,6 +30,6 @@ The master has one thread and one loop with one wait. It never runs code of the 
     status_process.py       the status server as the master sees it
     state_dump.py           the whole state of the master as JSON
     status_report.py        the report for prefork show and plan
-    stderr_relay.py         the stderr of a program, and its last lines
+    stderr_relay.py         the stderr of a program on its way to a log
     verb_actions.py         what the master does for each verb
 """

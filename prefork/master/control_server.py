@@ -72,6 +72,7 @@ class ControlServer:
         logs: MasterLogs,
         clock: Callable[[], float],
     ) -> None:
+        self._registration = registration
         self._socket = registration.socket
         self._group = registration.group
         self._owner = describe_user(os.geteuid())
@@ -79,7 +80,7 @@ class ControlServer:
         self._logger = logs.logger
         self._clock = clock
         self._sessions: list[ControlSession] = []
-        self.deaths = DeathRecord()
+        self.deaths = DeathRecord(registration.read_deaths())
         self._context = VerbContext(registration.name, pool, master, logs, self.deaths)
         # At the start: a later import could read the files of another version.
         self._actions: dict[str, Action] = {
@@ -218,7 +219,8 @@ class ControlServer:
         return {"control": self._socket.fileno()}
 
     def close(self) -> None:
-        """Send the last verdicts and close all sessions, at the end of the master."""
+        """Keep the deaths, send the last verdicts and close all sessions, at the master's end."""
+        self._registration.write_deaths(wire.fit_deaths(self.deaths.all()))
         for session in list(self._sessions):
             if session.goal is None:
                 # Its request, if it sent one, was not read; the end of file tells it so.

@@ -1,6 +1,13 @@
-"""The last deaths of workers, which ``prefork why`` shows, and how often slots were restarted."""
+"""The last deaths of workers, which ``prefork why`` shows, and how often slots were restarted.
+
+Design
+------
+- **The deaths belong to the app, not to one master.** They are kept in the app's folder when the
+  master ends, so that the reason of a failed start can be asked for later.
+"""
 
 from collections import Counter, deque
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prefork.pool import orders
@@ -20,12 +27,16 @@ PLANNED_CAUSES = {Cause.RECYCLE, Cause.SCALE, Cause.RELOAD, Cause.STOP}
 class DeathRecord:
     """The last deaths, unplanned ones and recycled workers, each as a dictionary for JSON.
 
-    ``restarts``: by slot, how often its worker failed and was replaced.
+    ``kept``: those of earlier masters. ``restarts``: by slot, how often its worker failed and was
+    replaced, under this master.
     """
 
-    def __init__(self) -> None:
-        self._unplanned: deque[dict[str, Any]] = deque(maxlen=MAX_DEATHS)
-        self._recycled: deque[dict[str, Any]] = deque(maxlen=MAX_RECYCLED)
+    def __init__(self, kept: Iterable[Mapping[str, Any]] = ()) -> None:
+        known = list(kept)
+        recycled = (death for death in known if death["cause"] == Cause.RECYCLE)
+        others = (death for death in known if death["cause"] != Cause.RECYCLE)
+        self._unplanned: deque[Mapping[str, Any]] = deque(others, MAX_DEATHS)
+        self._recycled: deque[Mapping[str, Any]] = deque(recycled, MAX_RECYCLED)
         self.restarts: Counter[int] = Counter()
 
     def add(self, gone: orders.WorkerGone, death: dict[str, Any]) -> None:
@@ -36,7 +47,7 @@ class DeathRecord:
         elif gone.why:
             self._recycled.append(death)
 
-    def all(self) -> list[dict[str, Any]]:
+    def all(self) -> list[Mapping[str, Any]]:
         """Return the remembered deaths, in no order."""
         return [*self._unplanned, *self._recycled]
 

@@ -96,7 +96,8 @@ class Master:
         log.use_watcher(self._poller)
         self._scoreboard = Scoreboard()
         self._children = Children(self._poller, self._scoreboard, self._on_message, self._on_death)
-        self._programs = Programs(self._poller, self._children, self._on_message, log, self._titles)
+        self._programs = self._make_programs(listed)
+        self.reload_obstacle = self._programs.reload_obstacle
         inherited = registration.inherited if registration is not None else NOTHING_INHERITED
         # Files that other processes see come last, so that no failure can leave them behind.
         self._pid_file = PidFile(config.pid_file) if config.pid_file else None
@@ -127,6 +128,10 @@ class Master:
             return None
         return ControlServer(registration, self._poller, self._pool, self, self._logs, time)
 
+    def _make_programs(self, name: str) -> Programs:
+        known = (self._poller, self._children, self._on_message, self._facts.append)
+        return Programs(*known, self._log, self._titles, name)
+
     def _make_planned_restarts(self) -> PlannedRestarts:
         known = (self._poller, self._children, self._pool, self._log.logger)
         callbacks = (self._facts.append, self.reload, self._child_setup.enter_watcher)
@@ -134,15 +139,9 @@ class Master:
 
     def _close_functions(self) -> Iterator[Callable[[], None]]:
         """Yield the functions that close what a child must not keep of the master."""
-        own = (
-            self._signals,
-            self._poller,
-            self._programs,
-            self._planned_restarts,
-            self._status_process,
-        )
-        also = (self._foreground, self._pid_file, self._registration, self._control)
-        for part in (*own, *also):
+        own = (self._signals, self._poller, self._programs, self._planned_restarts)
+        also = (self._status_process, self._foreground, self._pid_file, self._registration)
+        for part in (*own, *also, self._control):
             if part is not None:
                 yield part.close_copy
 
@@ -256,10 +255,10 @@ class Master:
             # Their SIGCHLD may be merged with the one of this process.
             reap_adopted_orphans(self._is_own_child)
         if reason := self._programs.on_death(worker, death):
-            self._facts.append(facts.BootFailed(worker, reason))
+            self._facts.append(facts.BootFailed(worker, reason))  # if it was not ready yet
         self._child_setup.close_stranded_connections()
         starved = self._out_of_memory.has_new_kills()
-        self._facts.append(facts.Exited(worker, death.code, death.signal, starved))
+        self._facts.append(facts.Exited(worker, death.code, death.signal, starved, reason))
 
     def _is_own_child(self, pid: int) -> bool:
         """Whether another part of the master reaps this child."""
@@ -336,6 +335,10 @@ class Master:
         try:
             wanted = self.read_settings()
             config = keep_restart_options(self.config, wanted)
+            if obstacle := self.reload_obstacle(config):
+                self._log.logger.warning("not reloading: %s", obstacle)
+                self._notifier.notify_ready()
+                return obstacle
             status_settings = self._status_process.read_settings(config)
             generation = self._generations.prepare(
                 config, self._start_dir, self._pool.plan.generation
@@ -470,7 +473,8 @@ class Master:
             self._pid_file.close()
         if self._registration is not None and self._control is not None:
             self._control.close()
-            self._registration.close(self._status_text, self._exit_code, self._done_text)
+            status = (self._pool.exit_order.failed or self._status_text).partition("\n")[0]
+            self._registration.close(status, self._exit_code, self._done_text)
         self._foreground.report_exit_code(self._exit_code or self._foreground.exit_code_if_unready)
         descriptor_disposal.wait_for_children()
         self._log.logger.info("stopped")

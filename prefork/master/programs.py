@@ -1,8 +1,8 @@
 """Workers that are programs (``prefork -- COMMAND``): readiness, signals, and leftover processes.
 
 The pool sees no difference between a program and an app. The exec of a program closes its ready
-pipe. From then on ``--ready`` decides when it is ready: when it reports so on its notify socket,
-when it has lived for a while, or when it listens. Signals go to its whole session. Processes that
+pipe. From then on ``--ready`` decides when it is ready (program_readiness.py), or it reports so on
+its notify socket. Signals go to its whole session. Processes that
 outlive the leader of the session get the stop signal, and SIGKILL when the kill timeout of the
 leader is over. The master does not end before them.
 
@@ -13,10 +13,7 @@ Design
   a descendant. A sender that ended meanwhile counts if its user is right, because
   ``systemd-notify`` exits at once.
 - **A program may write READY=1 to a descriptor, too** (``NOTIFY_FD``). Node and shells cannot send
-  to a unix datagram socket; they would have to wait for ``--min-uptime`` or to start a process for
-  one word.
-- **``--ready connect`` looks for the listening socket in /proc, it does not connect:** during a
-  reload the old program may answer. With a shared socket it would prove nothing, and is refused.
+  to a unix datagram socket; they would have to start a process for one word.
 - **The stop signal goes to the session, as with systemd.** Otherwise the shell of
   ``sh -c "node server.js"`` would end alone. In a quick stop a program gets the stop signal and one
   second, because SIGQUIT means "gently" to some programs.
@@ -33,7 +30,6 @@ Design
 """
 
 import os
-import shlex
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -44,13 +40,15 @@ from prefork.errors import MachineError
 from prefork.master.children import Children
 from prefork.master.generation import Generation
 from prefork.master.master_record import Descriptors
+from prefork.master.owned_ports import owned_addresses
 from prefork.master.process_titles import ProcessTitles
+from prefork.master.program_failure import describe_end, describe_obstacle
+from prefork.master.program_readiness import ReadinessLooks, ReadinessProbe
 from prefork.master.stderr_relay import StderrRelay
 from prefork.observe.logger import Log
-from prefork.pool import orders
+from prefork.pool import facts, orders
 from prefork.unix import process_tree
 from prefork.unix.descriptor_disposal import run_in_child
-from prefork.unix.listen_check import is_program_listening
 from prefork.unix.listeners import restore_backlog
 from prefork.unix.notify import NotifyMessage, NotifySocket
 from prefork.unix.orphan_guard import GuardedSession, OrphanGuard
@@ -64,8 +62,7 @@ from prefork.wire.ready import InvalidMessage, MessageKind, ReadyMessage
 from prefork.worker.program_exec import ProgramPipes
 
 POLL_INTERVAL = 0.1
-"""Seconds between two looks at what no descriptor reports: a port, or a process that is no
-child."""
+"""Seconds between two looks at processes that are no children, which no descriptor reports."""
 
 
 @dataclass(slots=True)
@@ -73,9 +70,8 @@ class Program:
     """One program.
 
     ``worker``: its serial number in the pool. ``notify``: its notify socket. ``stderr``: the relay
-    of its stderr. ``next_look_at``: monotonic time of the next look at its readiness; None: none is
-    needed. ``is_watched``: its notify socket is polled. ``kill_at``: monotonic time of the end of
-    its kill timeout; None: it was not told to stop.
+    of its stderr. ``is_watched``: its notify socket is polled. ``kill_at``: monotonic time of the
+    end of its kill timeout; None: it was not told to stop. ``is_aborted``: it hung.
     """
 
     worker: int
@@ -83,10 +79,10 @@ class Program:
     notify: NotifySocket
     stderr: StderrRelay
     pid: int = 0
-    next_look_at: float | None = None
     is_ready: bool = False
     is_watched: bool = True
     kill_at: float | None = None
+    is_aborted: bool = False
 
     @property
     def config(self) -> Config:
@@ -116,6 +112,7 @@ class Programs:
     """The programs of one master.
 
     ``on_message``: called with the messages of a program, as if they came from its ready pipe.
+    ``on_fact``: called with what a look at a program found. ``name``: of the app in the list.
     ``adopts_orphans``: orphans become children of the master, which has to reap them.
     """
 
@@ -124,13 +121,17 @@ class Programs:
         poller: Poller,
         children: Children,
         on_message: Callable[[int, ReadyMessage | InvalidMessage], None],
+        on_fact: Callable[[facts.Fact], None],
         log: Log,
         titles: ProcessTitles,
+        name: str,
     ) -> None:
         self._poller = poller
         self._children = children
         self._on_message = on_message
         self._log = log
+        self._name = name
+        self._looks = ReadinessLooks(self._on_found_ready, on_fact, log.logger)
         self._guard = OrphanGuard(log.fd, titles.set_guard)
         self._guard_due_at: float | None = None
         """Monotonic time when a new guard is due; None: a guard runs, or none is needed."""
@@ -226,6 +227,26 @@ class Programs:
             text = "the stderr of processes that a program left behind is lost: %s"
             self._log.logger.error(text, why)
 
+    def reload_obstacle(self, wanted: Config) -> str:
+        """Return why these programs cannot be rolled, and what helps; empty: they can.
+
+        ``wanted``: the settings of the reload. If they change the command or its environment, the
+        new program may use another address.
+        """
+        serving = [
+            each
+            for each in self._programs.values()
+            if each.is_ready
+            and (each.config.command, each.config.env) == (wanted.command, wanted.env)
+        ]
+        shared = {
+            listener.inode_number
+            for program in serving
+            for listener in program.generation.listeners
+        }
+        owned = owned_addresses([program.pid for program in serving], shared) if serving else []
+        return describe_obstacle(owned, self._name) if owned else ""
+
     def is_program(self, worker: int) -> bool:
         """Whether the worker with this serial number is a program."""
         return worker in self._programs
@@ -240,27 +261,21 @@ class Programs:
         program = self._programs.get(worker)
         if program is None:
             return
-        match program.config.ready.mode:
-            case "auto":
-                program.next_look_at = monotonic() + program.config.min_uptime
-            case "after":
-                program.next_look_at = monotonic() + program.config.ready.delay
-            case "connect":
-                program.next_look_at = monotonic()
+        self._looks.add(
+            worker,
+            ReadinessProbe(program.pid, program.config, program.generation.listeners, monotonic()),
+            program.stderr.excerpt,
+        )
 
-    def _check_ready(self, program: Program, now: float) -> None:
-        """Mark a program as ready, unless it is to listen and does not yet."""
-        address = program.config.ready.address
-        if address is not None and not is_program_listening(address, program.pid):
-            program.next_look_at = now + POLL_INTERVAL
-        else:
-            self._mark_ready(program)
+    def _on_found_ready(self, worker: int) -> None:
+        self._mark_ready(self._programs[worker])
 
     def _mark_ready(self, program: Program) -> None:
-        program.next_look_at = None
+        self._looks.remove(program.worker)
         if program.is_ready:
             return
         program.is_ready = True
+        program.stderr.excerpt.stop_search()
         # Its runtime may have set a shorter backlog, which belongs to the queue of all workers.
         restore_backlog(program.generation.listeners, program.config.backlog)
         self._on_message(program.worker, ReadyMessage(MessageKind.READY))
@@ -319,6 +334,7 @@ class Programs:
     def carry_out(self, order: orders.Stop | orders.Kill | orders.DumpStacks) -> None:
         """Carry out an order about a program."""
         program = self._programs[order.worker]
+        self._looks.remove(order.worker)
         match order:
             case orders.Stop():
                 # The same signal in a quick stop (see Design).
@@ -328,6 +344,7 @@ class Programs:
                 program.kill_at = monotonic()
                 self._signal(program, signal.SIGKILL)
             case orders.DumpStacks(by_force=False):
+                program.is_aborted = True
                 self._signal(program, signal.SIGABRT)
 
     def _signal(self, program: Program, signum: int) -> None:
@@ -345,25 +362,26 @@ class Programs:
     # The end.
 
     def on_death(self, worker: int, death: ExitStatus) -> str:
-        """Clean up after a program; return why it failed, if it never became ready."""
+        """Clean up after a program; return why it ended, unless it was told to or is done."""
         program = self._programs.pop(worker, None)
         if program is None:
             return ""
-        if program is self._only and program.kill_at is None:
+        self._looks.remove(worker)
+        if program is self._only and program.kill_at is None and not program.is_aborted:
             self._only_death = death
         self._read_notices(program)  # messages that it sent before it died
         self._stop_watching(program)
         program.notify.hang_up(self._poller)
-        output = program.stderr.read_tail()
+        program.stderr.read_last()
         if process_tree.session_members(program.pid):
             self._track_orphans(program)
         else:
             self._stop_tracking(program.pid, program.stderr)
-        if program.is_ready or death.code in program.config.stop_exit_codes:
-            return ""  # with such a code its work was done before it counted as ready
-        how = f"exit code {death.code}" if death.signal is None else death.signal
-        text = f"{shlex.join(program.config.command)} ended before it was ready ({how})"
-        return f"{text}; its last output:\n{output}" if output else text
+        told_to = program.is_ready and program.kill_at is not None
+        if told_to or death.code in program.config.stop_exit_codes:
+            return ""  # with such a code its work may be done before it counted as ready
+        config, listeners = program.config, program.generation.listeners
+        return describe_end(config, listeners, death, program.stderr.excerpt, program.is_ready)
 
     def _track_orphans(self, program: Program) -> None:
         deadline = program.kill_at
@@ -390,9 +408,7 @@ class Programs:
                 self._guard_due_at = now + POLL_INTERVAL  # no memory or processes now: try again
         for relay in self._stderr_relays():
             relay.resume_if_due(now)
-        for program in list(self._programs.values()):
-            if program.next_look_at is not None and program.next_look_at <= now:
-                self._check_ready(program, now)
+        self._looks.run_due(now)
         for orphans in list(self._orphaned_sessions):
             if orphans.next_look_at > now and not quick:
                 continue
@@ -405,13 +421,7 @@ class Programs:
 
     def next_deadline(self) -> float | None:
         """Return the monotonic time at which ``run_due`` is due although nothing happens."""
-        due = [
-            program.next_look_at
-            for program in self._programs.values()
-            if program.next_look_at is not None
-        ]
-        if self._guard_due_at is not None:
-            due.append(self._guard_due_at)
+        due = [at for at in (self._guard_due_at, self._looks.next_deadline()) if at is not None]
         due += [relay.due_at for relay in self._stderr_relays() if relay.due_at is not None]
         return min(
             [*due, *(orphans.next_look_at for orphans in self._orphaned_sessions)], default=None

@@ -9,7 +9,7 @@ Design
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from time import time
 from typing import Any
@@ -20,6 +20,7 @@ from prefork.unix.control import ControlSocket
 from prefork.unix.home import AppFolder
 from prefork.unix.listener_handover import InheritedState
 from prefork.version import __version__
+from prefork.wire.death_file import decode_deaths, encode_deaths
 
 _PUBLIC_KEYS = (
     "name",
@@ -99,6 +100,18 @@ class Registration:
             if not self._is_failure_logged:
                 self._is_failure_logged = True
                 self._log.logger.warning("%s; prefork list may show old values", error)
+
+    def read_deaths(self) -> list[Mapping[str, Any]]:
+        """Return what the last master wrote about the deaths of its workers."""
+        return decode_deaths(self._folder.read_deaths())
+
+    def write_deaths(self, deaths: Sequence[Mapping[str, Any]]) -> None:
+        """Keep the deaths of workers for the time after this master, if the entry stays."""
+        if self._managed:
+            try:
+                self._folder.write_deaths(encode_deaths(deaths))
+            except MachineError as error:
+                self._log.logger.warning("%s; prefork why will not know the last deaths", error)
 
     def close(self, status: str, code: int | None, done: str = "") -> None:
         """Write the last state if the entry is managed, else remove it.

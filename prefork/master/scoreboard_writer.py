@@ -40,7 +40,7 @@ class ScoreboardWriter:
         """Write the present state of the pool."""
         pool = self._pool
         self._scoreboard.set_head_fields(
-            state=STATES.index(pool.state),
+            state=STATES.index(pool.shown_state),
             target=pool.target,
             generation=pool.plan.generation,
             reloads=self._reloads,

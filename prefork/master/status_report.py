@@ -38,7 +38,7 @@ def describe(
         for worker, row in zip(pool.workers, rows, strict=True)
     ]
     return {
-        "state": pool.state.value,
+        "state": pool.shown_state.value,
         "status": describe_status(pool),
         "failure": pool.failure,
         "generation": pool.plan.generation,

@@ -1,15 +1,14 @@
-"""The relay of a program's stderr to a log. It keeps the last lines as the reason of a failed
-start.
+"""The relay of a program's stderr to a log. It keeps an excerpt as the reason of a failure.
 
 With ``--log-dir`` the stderr goes to the log writer, as stdout does; otherwise to the log of the
 master.
 
 Design
 ------
-- **The stderr of a program passes through the master,** which keeps the last 4 KB as the reason of
-  a failed start. With a log writer it is passed on by tee(2), and taken only when the pipe to the
-  log writer got it: what has no room waits in the program's own pipe. stdout goes where that of any
-  worker does.
+- **The stderr of a program passes through the master,** which keeps an excerpt of it as the reason
+  of a failure (output_excerpt.py). With a log writer it is passed on by tee(2), and taken only when
+  the pipe to the log writer got it: what has no room waits in the program's own pipe. stdout goes
+  where that of any worker does.
 - **A program waits while the log has no room,** as if it wrote there itself. Only its last output
   is read all the same when it died, as the reason of its end. The guard process drops what has no
   room.
@@ -21,15 +20,10 @@ import os
 from collections.abc import Callable
 from time import monotonic
 
+from prefork.master.output_excerpt import OutputExcerpt
 from prefork.observe.logger import Log
 from prefork.unix.pipes import Pipe, forward_pipe, has_data, read_available
 from prefork.unix.poller import Poller
-
-_TAIL_BYTES = 4096
-"""Bytes of the last output that are kept."""
-
-_TAIL_LINES = 12
-"""Lines of the last output that are shown."""
 
 _RETRY_INTERVAL = 0.05
 """Seconds before the next try while the log writer has no room."""
@@ -45,6 +39,7 @@ class StderrRelay:
     ``on_failure``: called once with the reason when nothing can be passed on any more.
     ``fd``: the read end. ``target_fd``: the descriptor that the output goes to. ``due_at``:
     monotonic time of the next try while the log writer has no room; None: it has room.
+    ``excerpt``: of what was passed on.
     """
 
     def __init__(
@@ -61,7 +56,7 @@ class StderrRelay:
         self._log_writer_pipe = log_writer_pipe
         self._on_failure = on_failure
         self._poller = poller
-        self._tail = b""
+        self.excerpt = OutputExcerpt()
         self._has_ended = False
         self._has_died = False
         """The program died: its last output is read also while the log has no room for it."""
@@ -93,7 +88,7 @@ class StderrRelay:
         if not data:
             self._end()
             return False
-        self._tail = _last_bytes(self._tail + data)
+        self.excerpt.feed(data)
         return True
 
     def _relay(self) -> bytes | None:
@@ -111,15 +106,12 @@ class StderrRelay:
             self._poller.remove(self.fd)
         return data
 
-    def read_tail(self) -> str:
-        """Return the last lines of a program that died, indented; empty: there were none."""
+    def read_last(self) -> None:
+        """Pass on the last output of a program that died, for its excerpt."""
         self._has_died = True
         for _ in range(_MAX_FINAL_READS):
             if not self._pass_on():
                 break
-        lines = self._tail.decode("utf-8", "backslashreplace").splitlines()
-        shown = [line for line in lines if line.strip()][-_TAIL_LINES:]
-        return "\n".join(f"  {line}" for line in shown)
 
     def _end(self) -> None:
         if not self._has_ended:
@@ -138,14 +130,3 @@ class StderrRelay:
         os.close(self.fd)
         if self._log_writer_pipe is not None:
             os.close(self._log_writer_pipe)
-
-
-def _last_bytes(output: bytes) -> bytes:
-    """Return the last bytes, from the start of a line on, or of a character if there is none."""
-    if len(output) <= _TAIL_BYTES:
-        return output
-    tail = output[-_TAIL_BYTES:]
-    if (line := tail.find(b"\n", 0, -1) + 1) > 0:
-        return tail[line:]
-    whole = next((at for at in range(4) if tail[at] & 0xC0 != 0x80), 0)
-    return tail[whole:]

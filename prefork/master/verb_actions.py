@@ -49,6 +49,9 @@ class MasterActions(Protocol):
     def read_settings(self) -> Config:
         """Read the settings that a reload would bring now. Raises PreforkError."""
 
+    def reload_obstacle(self, wanted: Config) -> str:
+        """Return why a reload to these settings is of no use; empty: it is none."""
+
     def dump_state(self) -> Mapping[str, Any]:
         """Return the whole state of this master, as a MasterRecord in JSON."""
 
@@ -114,7 +117,9 @@ def show(context: VerbContext, _fields: Fields) -> Reply:
 def plan(context: VerbContext, _fields: Fields) -> Reply:
     """Tell what a reload would change now."""
     master = context.master
-    return Reply(describe_plan(context.pool, master.config, master.read_settings()))
+    wanted = master.read_settings()
+    described = describe_plan(context.pool, master.config, wanted)
+    return Reply({**described, "obstacle": master.reload_obstacle(wanted)})
 
 
 def state(context: VerbContext, _fields: Fields) -> Reply:

@@ -116,5 +116,6 @@ def describe_status(pool: Pool) -> str:
     read it (proc(5)), and the last line of an exception may contain a password. The registry
     (0700), the log and the control socket have the reason.
     """
-    state = "reload failed," if pool.state is MasterState.FROZEN else pool.state.value
+    shown = pool.shown_state
+    state = "reload failed," if shown is MasterState.FROZEN else shown.value
     return f"{state} gen {pool.plan.generation}, {pool.ready_count}/{pool.target} ready"

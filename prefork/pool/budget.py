@@ -29,11 +29,14 @@ class Budget:
     ``failures``: failures in a row. ``due_at``: monotonic time before which the slot gets no
     worker.
     ``is_closed``: the slot gets no worker at all, because its work is done.
+    ``is_suspect``: a reload forgot failures of workers that had not recovered, and the new code has
+    yet to show that it is better.
     """
 
     failures: int = 0
     due_at: float = 0.0
     is_closed: bool = False
+    is_suspect: bool = False
 
     def charge(self, now: float, uptime: float, min_uptime: float, rng: Random) -> None:
         """Count a failure of a worker that was ready for ``uptime`` seconds (0: never ready).
@@ -51,6 +54,7 @@ class Budget:
         delay = min(MAX_DELAY, FIRST_DELAY * GROWTH ** min(self.failures, 50))
         self.due_at = now + delay * rng.uniform(0.9, 1.1)
 
-    def clear(self) -> None:
+    def clear(self, is_suspect: bool = False) -> None:
         """Forget all failures and open the slot again, because a reload brings new code."""
         self.failures, self.due_at, self.is_closed = 0, 0.0, False
+        self.is_suspect = is_suspect

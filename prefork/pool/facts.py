@@ -39,12 +39,24 @@ class BootFailed:
     """The worker reported that it cannot serve.
 
     ``reason``: why, with the traceback of the app. ``code``: an exit code of ``prefork.errors``,
-    which tells whose fault it is.
+    which tells whose fault it is. ``lives``: it does not end by itself, so the pool stops it.
     """
 
     worker: int
     reason: str
     code: int = AppError.exit_code
+    lives: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotReady:
+    """The worker boots, and the master looked at it and found that it is not ready yet.
+
+    ``reason``: why not; it is the reason of the failure if the boot timeout passes.
+    """
+
+    worker: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +110,15 @@ class Stuck:
 class Exited:
     """The worker was reaped. Either ``code`` or ``signal`` is set, never both.
 
-    ``out_of_memory``: the kernel's counter of out-of-memory kills rose at that time.
+    ``out_of_memory``: the kernel's counter of out-of-memory kills rose at that time. ``reason``:
+    why it ended, by its last output; it counts if the worker has reported no other reason.
     """
 
     worker: int
     code: int | None = None
     signal: str | None = None
     out_of_memory: bool = False
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +179,7 @@ Fact = (
     | SpawnFailed
     | Ready
     | BootFailed
+    | NotReady
     | Leaving
     | Worn
     | Heartbeats

@@ -18,9 +18,10 @@ Design
 ------
 - **Goals are decided beside the pool,** from its state and its events, so that the simulator can
   begin each goal in each state and see it end.
-- **A goal fails after three failures of a slot that it waits for,** or fewer with
+- **A goal fails after three failures in a row of a slot that it waits for,** or fewer with
   ``--max-restarts``, because the pool itself may go on trying for ever. The command ends; the pool
-  goes on.
+  goes on. Of a slot that was failing before the command one more failure is enough: its delays have
+  grown to 15 seconds, and the reason is known.
 - **A later command takes the place of an earlier one.** A reload is fulfilled by a later
   generation. A ``scale`` that another one or the autoscaler replaced exits 0 and names the number
   that holds. A command that a stop or a drain ended exits 100. Rejected: to wait for the later
@@ -42,10 +43,6 @@ from prefork.pool.orders import Cause
 from prefork.pool.pool import Pool
 from prefork.pool.pool_state import MasterState
 from prefork.pool.workers import STARTING_STATES, Worker, WorkerState
-
-MAX_FAILURES = 3
-"""Failures of one slot since the goal began after which the goal fails. A lower ``max_restarts``
-lowers it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +129,13 @@ class Goal:
 
     def _find_failing_slot(self) -> Failed | None:
         """Find a slot that failed so often that waiting for it is of no use."""
-        most = self.pool.plan.policy.max_restarts
-        limit = MAX_FAILURES if most is None else min(MAX_FAILURES, most + 1)
+        limit = self.pool.plan.policy.failure_limit
         for slot in self._unserved_slots():
-            if (times := self.failures.get(slot, 0)) >= limit:
-                return self._failing_slot_verdict(slot, times, self.last_failures[slot])
+            if (times := self.failures.get(slot, 0)) > 0:
+                # Failures in a row count from before the command; a reload forgets them.
+                times = max(times, self.pool.workers.budget(slot).failures)
+                if times >= limit:
+                    return self._failing_slot_verdict(slot, times, self.last_failures[slot])
         return None
 
     def _failing_slot_verdict(self, slot: int, times: int, last: orders.WorkerGone) -> Failed:
@@ -167,9 +166,10 @@ class Goal:
         return Failed(f"pid {pids} was killed, and {why}", MachineError.exit_code)
 
     def _unserved_slots(self) -> list[int]:
-        """Return the slots that should be served and are not."""
+        """Return the slots that should be served and are not, or not for long enough after a
+        failure."""
         workers = self.pool.workers
-        serving = {worker.slot for worker in workers.ready()}
+        serving = {worker.slot for worker in workers.ready() if self.pool.is_steady(worker.slot)}
         slots = range(self.pool.target)
         return [
             slot for slot in slots if slot not in serving and not workers.budget(slot).is_closed
@@ -287,8 +287,12 @@ class ReloadGoal(Goal):
         """
         if not self.newest:
             return []  # failures before the roll are those of another generation
-        workers, generation = self.pool.workers, self.pool.plan.generation
-        return [n for n in range(self.pool.target) if not workers.is_served(n, generation)]
+        pool, generation = self.pool, self.pool.plan.generation
+        return [
+            slot
+            for slot in range(pool.target)
+            if not (pool.workers.is_served(slot, generation) and pool.is_steady(slot))
+        ]
 
     def _progress(self) -> str:
         target, generation = self.pool.target, self.pool.plan.generation

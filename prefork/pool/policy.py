@@ -9,6 +9,9 @@ from dataclasses import asdict, dataclass, replace
 MAX_WORKERS = 1024
 """The largest number of workers of one master."""
 
+MAX_FAILURES = 3
+"""Failures of one slot in a row after which it counts as failing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -49,6 +52,13 @@ class Policy:
         """The number of slots at the start."""
         return self.clamp(self.workers)
 
+    @property
+    def failure_limit(self) -> int:
+        """Failures of one slot in a row after which it is failing: a command that waits for it
+        fails, and so does a roll. A lower ``max_restarts`` lowers it."""
+        most = self.max_restarts
+        return MAX_FAILURES if most is None else min(MAX_FAILURES, most + 1)
+
     def clamp(self, target: int) -> int:
         """Return the allowed number of slots that is nearest to ``target``."""
         return min(max(target, self.min_workers), self.max_workers)
@@ -58,7 +68,8 @@ class Policy:
         if self.reload_timeout is not None:
             return self.reload_timeout
         steps = -(-max(slots, 1) // self.surge)
-        return steps * (self.boot_timeout + self.kill_timeout + 4 * self.hang_grace) + 5.0
+        longest_step = self.boot_timeout + self.kill_timeout + 4 * self.hang_grace
+        return steps * longest_step + self.min_uptime + 5.0
 
 
 @dataclass(frozen=True, slots=True)

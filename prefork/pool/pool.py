@@ -7,7 +7,8 @@
     running    a reload is requested                                            reloading
                a reload is refused                                              frozen
     reloading  every slot serves the new generation, no older worker accepts    running
-               a boot fails, or the deadline of the roll passes                 frozen
+               a boot fails, a slot fails ``failure_limit`` times, or the
+               deadline of the roll passes                                      frozen
                another reload is requested                                      reloading
     frozen     a reload is requested; until then the old generation serves      reloading
     any        a stop is requested                                              stopping
@@ -102,6 +103,7 @@ class Pool(PoolState):
     def handle(self, fact: facts.Fact, now: float) -> list[Order]:
         """Take in ``fact`` at monotonic time ``now``, and return the orders to the master."""
         self._compensate_for_sleep(now)
+        self.handled_at = now
         self._take_in(fact, now)
         if isinstance(fact, facts.Heartbeats | facts.Tick):
             # Deadlines pass only here, because a master that was stopped reads all messages first:
@@ -120,8 +122,10 @@ class Pool(PoolState):
                 self._on_spawn_failed(worker, reason, now)
             case facts.Ready(worker):
                 self._on_ready(worker, now)
-            case facts.BootFailed(worker, reason, code):
-                self._on_boot_failed(worker, reason, code)
+            case facts.BootFailed():
+                self._on_boot_failed(fact, now)
+            case facts.NotReady(worker, reason):
+                self._on_not_ready(worker, reason)
             case facts.Leaving(worker, waits_for):
                 self._on_leaving(worker, waits_for, now)
             case facts.Worn(worker, why):
@@ -150,21 +154,6 @@ class Pool(PoolState):
     def next_deadline(self) -> float | None:
         """Return the monotonic time at which a Tick is due without any fact; None: never."""
         return min(self._deadlines(), default=None)
-
-    @property
-    def ready_count(self) -> int:
-        """The number of workers that serve."""
-        return len(self.workers.ready())
-
-    @property
-    def target(self) -> int:
-        """The number of slots that are to be served now: 0 while draining or stopping."""
-        return 0 if self.is_drained or self.is_stopping else self.plan.target
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether the master is stopping."""
-        return self.state is MasterState.STOPPING
 
     def needed_generations(self) -> set[int]:
         """Return the generations that are desired, fallen back to, or still have a worker."""
@@ -201,10 +190,20 @@ class Pool(PoolState):
             self.state = MasterState.RUNNING
             self._announce(orders.Running(worker.generation))
 
-    def _on_boot_failed(self, worker_id: int, reason: str, code: int) -> None:
-        worker = self.workers.get(worker_id, WorkerState.BOOTING)
-        if worker is not None and not worker.reason:
-            worker.cause, worker.reason, worker.fault = Cause.BOOT_FAILURE, reason, code
+    def _on_boot_failed(self, fact: facts.BootFailed, now: float) -> None:
+        worker = self.workers.get(fact.worker, WorkerState.BOOTING)
+        if worker is None or worker.reason:
+            return
+        worker.cause, worker.reason, worker.fault = Cause.BOOT_FAILURE, fact.reason, fact.code
+        if fact.lives:
+            worker.is_given_up = True
+            self._stop(worker, Cause.BOOT_FAILURE, now)
+            if self._is_decisive(worker):
+                self._fail_attempt(f"worker {worker.slot}: {worker.reason}", worker.fault)
+
+    def _on_not_ready(self, worker_id: int, reason: str) -> None:
+        if (worker := self.workers.get(worker_id, WorkerState.BOOTING)) is not None:
+            worker.unready_reason = reason
 
     def _on_leaving(self, worker_id: int, waits_for: str, now: float) -> None:
         if (worker := self.workers.get(worker_id)) is None:
@@ -232,6 +231,8 @@ class Pool(PoolState):
         if worker is None:
             return
         detail = f"exit code {fact.code}" if fact.signal is None else fact.signal
+        if worker.ready_at is not None:
+            worker.reason = worker.reason or fact.reason
         if fact.code in self.plan.policy.stop_exit_codes and worker.can_be_done:
             self.workers.budget(worker.slot).is_closed = True
             worker.cause = Cause.EXIT
@@ -245,7 +246,8 @@ class Pool(PoolState):
         cause = worker.cause or Cause.EXIT
         budget = self.workers.budget(worker.slot)
         done = budget.is_closed and worker.can_be_done and cause is Cause.EXIT
-        ordered = worker.state is WorkerState.DRAINING or cause in _ORDERED_EXITS
+        drained = worker.state is WorkerState.DRAINING and not worker.is_given_up
+        ordered = drained or cause in _ORDERED_EXITS
         failed = not (done or ordered)
         if failed and not budget.is_closed:
             budget.charge(now, worker.uptime(now), self.plan.policy.min_uptime, self._rng)
@@ -282,13 +284,16 @@ class Pool(PoolState):
         worn.heir_failure = reason
 
     def _is_decisive(self, worker: Worker) -> bool:
-        """Whether the worker failed to boot, and that ends the first start or the present roll."""
-        if worker.ready_at is not None:
-            return False
+        """Whether a failure of the worker ends the first start or the present roll.
+
+        A boot that fails does so, and in a roll the last of too many failures of one slot.
+        """
         if self.state is MasterState.STARTING:
-            return True
-        current = worker.generation == self.plan.generation
-        return self.state is MasterState.RELOADING and current
+            return worker.ready_at is None
+        if self.state is not MasterState.RELOADING or worker.generation != self.plan.generation:
+            return False
+        failures = self.workers.budget(worker.slot).failures
+        return worker.ready_at is None or failures >= self.plan.policy.failure_limit
 
     def _fail_attempt(self, reason: str, code: int) -> None:
         """End the first start (the master gives up) or the present roll (it is rolled back)."""
@@ -321,7 +326,7 @@ class Pool(PoolState):
         self.is_drained = False
         if self.state is MasterState.RELOADING:
             self.roll_deadline_at = now + policy.roll_timeout(target)
-        self.workers.reset_budgets()
+        self.workers.reset_budgets([n for n in range(self.target) if not self.is_steady(n)])
         self._announce(orders.RollStarted(generation))
 
     def _on_refused(self, reason: str) -> None:
@@ -405,6 +410,11 @@ class Pool(PoolState):
             yield self.roll_deadline_at
         if self.recycle_wait.next_look_at is not None:
             yield self.recycle_wait.next_look_at
+        for slot in range(self.target):
+            # Then the slot is steady: a roll may end, and clients wait for it.
+            steady_at = self.workers.steady_at(slot, self.plan.policy.min_uptime)
+            if self.handled_at < steady_at < float("inf"):
+                yield steady_at
         if self.workers.counted_processes(self.target) < self.target + self.plan.policy.surge:
             for slot in self._slots_to_fill():
                 yield self.workers.next_spawn_at(slot, self.plan.generation)
@@ -437,11 +447,14 @@ class Pool(PoolState):
             return
         booting = worker.state is WorkerState.BOOTING
         worker.cause = Cause.BOOT_TIMEOUT if booting else Cause.HANG
+        if booting and not worker.reason:
+            worker.reason = worker.unready_reason
         worker.enter(WorkerState.HUNG, now + self.plan.policy.hang_grace)
         self._announce(orders.WorkerHung(*worker.identity, worker.cause))
         self._orders.append(orders.DumpStacks(worker.id))
         if self._is_decisive(worker):
-            self._fail_attempt(f"worker {worker.slot}: {worker.cause}", worker.fault)
+            why = f": {worker.reason}" if worker.reason else ""
+            self._fail_attempt(f"worker {worker.slot}: {worker.cause}{why}", worker.fault)
 
     # The step that reconciles the actual state with the desired one.
 
@@ -492,7 +505,8 @@ class Pool(PoolState):
         is_open = generation != self.last_rolled and self.state is not MasterState.STARTING
         if not is_open or self.workers.is_older_accepting(generation):
             return
-        if all(self.workers.is_served(slot, generation) for slot in range(self.target)):
+        slots = range(self.target)
+        if all(self.workers.is_served(slot, generation) and self.is_steady(slot) for slot in slots):
             if self.state is not MasterState.FROZEN:  # else a later reload failed or was refused
                 self.state, self.failure = MasterState.RUNNING, ""
             self.last_rolled, self.fallback, self.roll_deadline_at = generation, None, None

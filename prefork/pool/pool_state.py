@@ -8,6 +8,12 @@ Design
 - **Times are those of the monotonic clock,** which all processes of a machine share until it boots
   again. A dump is for the next process of the same master, not for the next boot.
 - **The source of chance is no state.** The pool gets it as an argument, as it gets the time.
+- **Failing is shown, not entered** (``shown_state``). An app with failing slots takes the same
+  orders as one that runs, so it has the same state. A further state would have to be left by time,
+  and would hide whether the last reload failed.
+- **A slot whose workers failed counts as served when its worker has served for** ``min_uptime``.
+  Workers that die a moment after they were ready would otherwise let a command end well whenever
+  all of them happen to be ready at one moment.
 """
 
 from dataclasses import dataclass, field
@@ -27,6 +33,9 @@ class MasterState(StrEnum):
     RELOADING = "reloading"
     FROZEN = "frozen"
     STOPPING = "stopping"
+    FAILING = "failing"
+    """Never the state of a pool: what ``PoolState.shown_state`` shows in the place of running or
+    frozen."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,6 +63,41 @@ class PoolState:
     roll_deadline_at: float | None = None
     exit_order: Exit = field(default_factory=lambda: Exit(None))
     """The order that ends the master when every worker was reaped."""
+    handled_at: float = 0.0
+    """The time of the last fact."""
     wake_at: float | None = None
     """The time at which the next Tick was due after the last fact; None: never."""
     recycle_wait: RecycleWait = field(default_factory=RecycleWait)
+
+    @property
+    def ready_count(self) -> int:
+        """The number of workers that serve."""
+        return len(self.workers.ready())
+
+    @property
+    def target(self) -> int:
+        """The number of slots that are to be served now: 0 while draining or stopping."""
+        return 0 if self.is_drained or self.is_stopping else self.plan.target
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the master is stopping."""
+        return self.state is MasterState.STOPPING
+
+    @property
+    def shown_state(self) -> MasterState:
+        """The state for users: failing instead of running or frozen, while slots fail."""
+        can_fail = self.state in (MasterState.RUNNING, MasterState.FROZEN)
+        return MasterState.FAILING if can_fail and self.failing_slots() else self.state
+
+    def failing_slots(self) -> list[int]:
+        """Return the slots whose workers failed ``failure_limit`` times in a row, and whose worker,
+        if there is one, has not served for ``min_uptime`` yet."""
+        limit, budget = self.plan.policy.failure_limit, self.workers.budget
+        slots = range(self.target)
+        return [s for s in slots if budget(s).failures >= limit and not self.is_steady(s)]
+
+    def is_steady(self, slot: int) -> bool:
+        """Whether no worker of the slot failed lately, or the present one has served for
+        ``min_uptime``."""
+        return self.workers.steady_at(slot, self.plan.policy.min_uptime) <= self.handled_at

@@ -16,7 +16,7 @@ Design
   because reloads that follow each other would fill the memory.
 """
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from random import Random
 
@@ -162,11 +162,24 @@ class WorkerTable:
             return True
         return any(w.slot == slot and w.generation == generation for w in self.ready())
 
+    def steady_at(self, slot: int, min_uptime: float) -> float:
+        """Return the time at which the worker of the slot has served for ``min_uptime``.
+
+        It is 0 if no worker of the slot failed up to now, infinite if none serves.
+        """
+        budget = self.budget(slot)
+        if budget.is_closed or not (budget.failures or budget.is_suspect):
+            return 0.0
+        found = (w.ready_at for w in self.ready() if w.slot == slot and w.ready_at is not None)
+        return max(found, default=float("inf")) + min_uptime
+
     def budget(self, slot: int) -> Budget:
         """Return the restart budget of the slot, which outlives its workers."""
         return self.budgets.setdefault(slot, Budget())
 
-    def reset_budgets(self) -> None:
-        """Clear the budgets of all slots."""
-        for budget in (*self.budgets.values(), *self.wear_budgets.values()):
+    def reset_budgets(self, suspects: Collection[int]) -> None:
+        """Clear the budgets of all slots. ``suspects``: slots whose workers had not recovered."""
+        for slot, budget in self.budgets.items():
+            budget.clear(slot in suspects)
+        for budget in self.wear_budgets.values():
             budget.clear()

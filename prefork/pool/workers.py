@@ -87,6 +87,10 @@ class Worker:
     cause: Cause | None = None
     reason: str = ""
     """Why its boot failed, with the traceback of the app; or the place where it hung."""
+    unready_reason: str = ""
+    """Why it is not ready yet, as the master saw it last; empty: the master cannot see it."""
+    is_given_up: bool = False
+    """Its boot failed while it goes on living, so it was told to stop: that is no planned end."""
     fault: int = AppError.exit_code
     """The exit code that tells whose fault a failure is; by default that of the app."""
 

@@ -26,7 +26,9 @@ Pipes, sockets and shared memory:
     notify.py                 the notify socket of a program
     listeners.py              listening sockets
     listener_handover.py      pass listening sockets to the next master
-    listen_check.py           whether a program listens at an address
+    listen_check.py           the sockets that listen, and whose they are
+    accept_check.py           whether processes accept on a socket that they share with others
+    process_sockets.py        the sockets that processes have open
     accept_queue.py           the length of a listener's accept queue
     tcp_info.py               the kernel's data about a TCP socket
     shared_queue.py           a queue of open connections that all workers share

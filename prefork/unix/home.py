@@ -2,6 +2,7 @@
 
     lock       held by the master while it lives (flock(2)); this lock tells whether an app runs
     state      JSON: name, command line and result of the last start
+    deaths     JSON: the last deaths of its workers, written when its master ends
     control    the control socket
     log        the log of an app that was started in the background
     NAME.out   the output of its workers, and NAME.out.1.gz … the rotated files
@@ -53,6 +54,9 @@ MAX_STATE_SIZE = 1024 * 1024
 
 _END_TIMEOUT = 0.5
 """Seconds that a master needs at most from the removal of its control socket to its end."""
+
+_STATE_FILES = ("state", "state.new", "deaths", "deaths.new")
+"""Files that a master replaces, and the new ones before their rename."""
 
 APP_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
 """Valid names of apps. ``all`` is reserved for the verbs."""
@@ -135,6 +139,14 @@ class AppFolder:
     def write_state(self, state: Mapping[str, Any]) -> None:
         """Replace the state file atomically. Raises MachineError."""
         _write_atomically(self._directory, "state", encode_state(state), 0o600)
+
+    def write_deaths(self, text: str) -> None:
+        """Replace the file with the deaths of workers. Raises MachineError."""
+        _write_atomically(self._directory, "deaths", text, 0o600)
+
+    def read_deaths(self) -> bytes:
+        """Return the content of the file with the deaths of workers; empty: there is none."""
+        return _read_deaths(self._directory)
 
     def close(self, keep: bool) -> None:
         """Remove the control socket, and without ``keep`` the folder; release the lock."""
@@ -226,6 +238,14 @@ class RegistryEntry:
         except OSError:
             return None
         return pid if isinstance(pid, int) and _uid_of_process(pid) == owner else None
+
+    def read_deaths(self) -> bytes:
+        """Return what the last master wrote about the deaths of its workers; empty: nothing."""
+        try:
+            with _open_app_folder(self.path) as folder:
+                return _read_deaths(folder)
+        except OSError:
+            return b""
 
     def is_running(self) -> bool:
         """Return whether a master holds the lock.
@@ -332,7 +352,7 @@ def remove_app(path: Path) -> bool:
 
 def _remove_files(home: Directory, folder: Directory) -> None:
     """Remove an app's folder and all files that prefork put into it; its lock is held."""
-    for name in (*_log_names(folder), "control", "state", "state.new", "lock"):
+    for name in (*_log_names(folder), "control", *_STATE_FILES, "lock"):
         folder.remove(name)
     try:
         os.rmdir(folder.path.name, dir_fd=home.fd)
@@ -456,6 +476,14 @@ def _state_of(folder: Directory) -> RegistryState:
         return decode_state(folder.read("state", MAX_STATE_SIZE))
     except (OSError, ValueError):
         return RegistryState()
+
+
+def _read_deaths(folder: Directory) -> bytes:
+    """Return the file with deaths in an open folder; empty if it cannot be read."""
+    try:
+        return folder.read("deaths", MAX_STATE_SIZE)
+    except (OSError, ValueError):
+        return b""
 
 
 def _uid_of_process(pid: int) -> int | None:

@@ -70,6 +70,11 @@ class Listener:
         host, port = self.socket.getsockname()[:2]
         return str(TcpAddress(host, port))
 
+    @property
+    def inode_number(self) -> int:
+        """The inode of the socket itself, by which /proc names it (proc(5))."""
+        return os.fstat(self.socket.fileno()).st_ino
+
     def is_bound_to(self, address: Address) -> bool:
         """Return whether the socket already listens at ``address``.
 

@@ -15,7 +15,7 @@ Design
 import ctypes
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -25,12 +25,13 @@ _DEAD_STATES = ("Z", "X")
 
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
-    """One process as /proc described it a moment ago."""
+    """One process as /proc described it a moment ago. ``cpu_ticks``: the CPU time that it used."""
 
     pid: int
     parent: int
     session: int
     is_dead: bool
+    cpu_ticks: int = 0
 
 
 def read_process(pid: int) -> ProcessInfo | None:
@@ -38,10 +39,12 @@ def read_process(pid: int) -> ProcessInfo | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # The name in parentheses may contain any character, parentheses too.
-            state, parent, _, session = file.read().rpartition(b")")[2].split()[:4]
-    except (OSError, ValueError):
+            words = file.read().rpartition(b")")[2].split()
+        state, parent, _, session = words[:4]
+        ticks = int(words[11]) + int(words[12])
+    except (OSError, ValueError, IndexError):
         return None
-    return ProcessInfo(pid, int(parent), int(session), state.decode() in _DEAD_STATES)
+    return ProcessInfo(pid, int(parent), int(session), state.decode() in _DEAD_STATES, ticks)
 
 
 def iter_processes() -> Iterator[ProcessInfo]:
@@ -66,6 +69,23 @@ def descendants(root: int) -> list[int]:
     for pid in found:  # the list grows during the loop
         found += children.get(pid, [])
     return found
+
+
+def program_processes(leader: int, processes: Mapping[int, ProcessInfo]) -> list[ProcessInfo]:
+    """Return the living processes in the session of ``leader`` or below it.
+
+    ``processes``: all processes of one moment, by pid.
+    """
+    below: dict[int, list[int]] = {}
+    for each in processes.values():
+        below.setdefault(each.parent, []).append(each.pid)
+    pids = [each.pid for each in processes.values() if leader in (each.session, each.pid)]
+    known = set(pids)
+    for pid in pids:  # the list grows during the loop
+        new = [child for child in below.get(pid, ()) if child not in known]
+        pids += new
+        known.update(new)
+    return [processes[pid] for pid in pids if not processes[pid].is_dead]
 
 
 def is_in_session_or_descendant(pid: int, leader: int) -> bool | None:

@@ -1,6 +1,7 @@
 """The private protocols between prefork's own processes. PURE.
 
 control.py              the control protocol: requests and answers as JSON lines
+death_file.py           the last deaths of an app's workers, in its folder
 fields.py               the fields of the scoreboard, and the values made of them
 guard_messages.py       messages of the master to the guard of its programs
 histogram.py            response times in logarithmic buckets, and quantiles

@@ -200,7 +200,7 @@ FIELDS = (
 """The fields of a row. The master's record has those whose writer is ``master``."""
 # fmt: on
 
-STATES = ("", "starting", "running", "reloading", "frozen", "stopping")
+STATES = ("", "starting", "running", "reloading", "frozen", "stopping", "failing")
 WORKER_STATES = ("", "spawning", "booting", "ready", "draining", "hung", "killed")
 
 # fmt: off

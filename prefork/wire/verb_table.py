@@ -230,12 +230,14 @@ ENV = Verb(
 WHY = Verb(
     ("why",),
     "show the last deaths of workers, with their causes",
-    "It prints the last deaths that were not planned, each with its cause and the worker's own "
-    "reason, and the last workers that were recycled.",
+    "It prints the last deaths that were not planned, newest first, those that are alike once with "
+    "their number, each with its cause and the worker's own reason, and the last workers that were "
+    "recycled. It knows them also after the master has ended or did not start.",
     (SOME_APPS, JSON),
     role=Role.GROUP,
     page=PageAccess.ALWAYS,
     action="prefork.master.verb_actions:why",
+    run="prefork.cli.verbs.inspect:why",
     printer="prefork.cli.view.answers:print_why",
     timeout=5.0,
 )

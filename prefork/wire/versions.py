@@ -19,6 +19,7 @@ Messages of masters from before that key count as version FIRST.
     state of a master                      the key ``version``          is refused
     (master/master_record.py)
     registry (registry_state.py)           ``v`` in the state file      is listed, and not started
+    deaths (death_file.py)                 ``v`` in the file            has no deaths
     ``saved.toml``                         ``v`` at its top             is refused
     (cli/registry/saved_apps.py)
 

@@ -58,8 +58,10 @@ def test_a_bad_deploy_fails_with_its_traceback_and_the_old_code_serves(home: Hom
     assert fetch(home.app()) == b"two"
 
 
-def test_an_app_that_cannot_start_is_not_in_the_list(home: Home) -> None:
+def test_an_app_that_cannot_start_is_in_the_list_until_it_is_deleted(home: Home) -> None:
     assert "has no 'nope'" in home.run_failing(102, "start", "-b", "127.0.0.1:0", "web:nope")
+    assert home.app()["state"] == "failed"
+    home.run_ok("delete", "web")
     assert home.client.apps() == []
 
 

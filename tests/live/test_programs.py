@@ -300,7 +300,11 @@ def test_ready_when_it_listens_by_itself(tmp_path: Path) -> None:
     )
     with socket_that_is_free() as port:
         (tmp_path / "port").write_text(str(port))
-    with running_program(tmp_path, ["python3", "own.py"], "--ready", f"connect:{port}") as server:
+    settings = tmp_path / "prefork.toml"
+    settings.write_text('env = { N = "1" }\n')
+    options = ("-c", "prefork.toml", "--ready", f"connect:{port}")
+    with running_program(tmp_path, ["python3", "own.py"], *options) as server:
+        settings.write_text('env = { N = "2" }\n')  # else it is refused at once
         server.send(signal.SIGHUP)
         server.wait_log(r"reload failed, gen 1 serves on: worker 0: python3 own\.py ended before")
         assert server.count(r"worker 0 .* ready in") == 1, server.log

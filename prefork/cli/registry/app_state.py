@@ -12,4 +12,4 @@ App = Mapping[str, Any]
 
 def is_running(app: App) -> bool:
     """Whether the master of the described app runs."""
-    return app.get("state") not in ("dead", "stopped")
+    return app.get("state") not in ("dead", "failed", "stopped")

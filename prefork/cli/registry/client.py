@@ -92,9 +92,11 @@ class Client:
     seconds since 1970, all others seconds. These keys are always there, read from the app's folder:
 
         name, namespace        names that verbs accept for the app
-        state                  starting, running, reloading, frozen or stopping; hung: the master
-                               does not answer; denied: the master refuses to talk to this user,
-                               for the reason in denied; dead: the master was killed; stopped
+        state                  starting, running, reloading, frozen, failing (workers die again and
+                               again) or stopping; hung: the master does not answer; denied: the
+                               master refuses to talk to this user, for the reason in denied; dead:
+                               the master was killed; failed: it did not start, or gave up, for
+                               the reason in status; stopped
         answers                whether the master answered
         status                 the state in a sentence
         pid, started, version  of the master
@@ -182,7 +184,7 @@ class Client:
 
             description["arguments"], _ = remove_env_options(description["arguments"])
         if not entry.is_running():
-            description["state"] = "dead" if entry.state.get("pid") else "stopped"
+            description["state"] = _ended_state(entry.state)
             return description
         try:
             message = self.ask(entry, SHOW, timeout=ANSWER_TIMEOUT)
@@ -295,6 +297,13 @@ class Client:
 if Client.__doc__:  # python -OO drops it
     # The keys of values and their explanations follow from their declarations (wire/fields.py).
     Client.__doc__ = Client.__doc__.replace("        {VALUES}", explain_values(" " * 8))
+
+
+def _ended_state(state: Mapping[str, Any]) -> str:
+    """Return the state of an app without a master, by what its last master wrote."""
+    if state.get("pid"):
+        return "dead"
+    return "failed" if state.get("exit_code") and not state.get("done") else "stopped"
 
 
 def _decode_answer(entry: RegistryEntry, verb: str, line: bytes) -> wire.Progress | wire.Result:

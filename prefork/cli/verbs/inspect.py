@@ -7,12 +7,15 @@ from typing import Any
 
 from prefork import _speed
 from prefork.cli.output.output_streams import print_json
-from prefork.cli.registry.client import Client
+from prefork.cli.registry.client import Client, NotRunningError
+from prefork.cli.verbs.ask_masters import ask_and_print
+from prefork.cli.view.answers import Answer, print_why
 from prefork.cli.view.progress import for_each_app
 from prefork.unix.cores import usable_cores
 from prefork.unix.home import RegistryEntry
 from prefork.version import __version__
-from prefork.wire.verb_table import STATE
+from prefork.wire.death_file import decode_deaths
+from prefork.wire.verb_table import STATE, WHY
 
 Options = argparse.Namespace
 
@@ -64,6 +67,23 @@ def monit(client: Client, _options: Options) -> int:
     from prefork.cli.verbs.monit import monitor  # noqa: PLC0415 - rich takes its time
 
     return monitor(client)
+
+
+def why(client: Client, options: Options) -> int:
+    """Print the last deaths of workers of the named apps, also of those that do not run."""
+
+    def action(entry: RegistryEntry) -> int:
+        try:
+            ask_and_print(client, WHY, entry, options)
+        except NotRunningError:
+            entry = RegistryEntry(entry.path)
+            values: dict[str, Any] = {"deaths": decode_deaths(entry.read_deaths())}
+            if client.describe(entry)["state"] == "failed":
+                values["ended"] = str(entry.state.get("status", ""))
+            print_why(Answer(entry.name, values), options)
+        return 0
+
+    return for_each_app(client, options.targets, action)
 
 
 def logs(client: Client, options: Options) -> int:

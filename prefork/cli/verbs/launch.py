@@ -84,7 +84,7 @@ def _claim_name(client: Client, name: str) -> AppFolder:
         state = client.describe(RegistryEntry(client.home / name)).get("state")
         if state == "stopping":
             raise UsageError(f"{name} is stopping; start it when that is over") from None
-        if state in ("stopped", "dead"):  # the master ended meanwhile
+        if state in ("stopped", "failed", "dead"):  # the master ended meanwhile
             return claim_folder(client.home, name, exact=True)
         raise
 
@@ -108,8 +108,9 @@ def launch(
 ) -> RegistryEntry:
     """Start a master in ``start_dir`` and wait until all its workers serve; return the app's entry.
 
-    ``folder``: the claimed folder of the app; ``is_new``: remove it when the app cannot start;
-    ``inherited``: what the last master left. Raises PreforkError, StartFailedError.
+    ``folder``: the claimed folder of the app; ``is_new``: remove it when the start fails so early
+    that there is nothing to remember; ``inherited``: what the last master left. Raises
+    PreforkError, StartFailedError.
     """
     # Buffered output would be written by the child once more. An error is reported at the end.
     with suppress(OutputError):
@@ -127,14 +128,26 @@ def launch(
         return RegistryEntry(folder.path)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code != 0:
-        if is_new:
+        # A start that was told to stop, or that has a mistake in its words, needs no memory.
+        is_remembered = code != UsageError.exit_code and bool(RegistryEntry(folder.path).state)
+        if is_new and not is_remembered:
             remove_app(folder.path)
         if code < 0:
             raise MachineError(f"{folder.name}: not started: {signal_name(-code)} ended the start")
+        if is_remembered:
+            print_error(_describe_failed_start(folder.name))
         raise StartFailedError(folder.name, code)
     entry = RegistryEntry(folder.path)
     print(f"{folder.name}: {_describe_start(client, entry, wait_options)}", flush=True)
     return entry
+
+
+def _describe_failed_start(name: str) -> str:
+    """Return where the reason can be read later."""
+    return (
+        f"{name}: not started; `prefork why {name}` and `prefork logs {name}` tell it again, and "
+        f"`prefork delete {name}` removes it from the list"
+    )
 
 
 def _describe_start(client: Client, entry: RegistryEntry, wait_options: WaitOptions) -> str:

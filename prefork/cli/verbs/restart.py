@@ -79,6 +79,8 @@ def _restart_reason(client: Client, entry: RegistryEntry, options: Options) -> s
     changed_keys = [change["key"] for change in plan["changes"] if change["restart"]]
     if changed_keys:
         return f"{', '.join(changed_keys)} changed"
+    if plan.get("obstacle"):
+        return "the program owns its port"
     app = client.describe(entry)
     if app.get("version") != __version__:
         return f"prefork {app.get('version')} is {__version__} now"

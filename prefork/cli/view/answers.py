@@ -71,7 +71,8 @@ def print_why(answer: Answer, options: Options) -> None:
         return
     from prefork.cli.view.death_report import print_deaths  # noqa: PLC0415 - few verbs need it
 
-    print_deaths(answer.values["deaths"], str(answer.values.get("failure", "")))
+    values = answer.values
+    print_deaths(values["deaths"], str(values.get("failure", "")), str(values.get("ended", "")))
 
 
 def print_plan(answer: Answer) -> None:
@@ -83,6 +84,9 @@ def print_plan(answer: Answer) -> None:
     restart_keys = [change["key"] for change in plan["changes"] if change["restart"]]
     if restart_keys:
         print(f"  changing {', '.join(restart_keys)} takes `prefork restart {answer.app}`")
+    if plan.get("obstacle"):
+        print(f"{answer.app}: would not be reloaded: {plan['obstacle']}")
+        return
     slots = ", ".join(map(str, plan["slots"]))
     workers = pluralize(plan["workers"], "worker")
     print(

@@ -37,6 +37,8 @@ STATE_STYLES = {
     "frozen": "yellow",
     "stopping": "yellow",
     "draining": "yellow",
+    "failing": "red",
+    "failed": "red",
     "hung": "red",
     "killed": "red",
     "denied": "red",

@@ -38,6 +38,10 @@ def app_warnings(apps: Sequence[App]) -> Iterator[Text]:
             yield Text(f"{name}: its master does not answer; {note}; {advice}", "red")
         elif app.get("state") == "denied":
             yield Text(f"{name}: {app['denied']}")
+        elif app.get("state") == "failing":
+            yield Text(f"{name}: its workers keep failing; see `prefork why {name}`", "red")
+        elif app.get("state") == "failed":
+            yield Text(f"{name}: it ended with a failure; see `prefork why {name}`", "red")
         elif app.get("failure"):
             yield Text(f"{name}: the last reload failed; see `prefork show {name}`", "red")
 

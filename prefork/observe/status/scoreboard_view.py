@@ -17,7 +17,7 @@ PSS_INTERVAL = 5.0
 """Seconds between two readings of PSS, which costs milliseconds for each worker."""
 
 READY = WORKER_STATES.index("ready")
-_SERVES = {STATES.index(state) for state in ("running", "reloading", "frozen")}
+_SERVES = {STATES.index(state) for state in ("running", "reloading", "frozen", "failing")}
 
 
 COLUMNS = [

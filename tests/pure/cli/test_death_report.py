@@ -46,7 +46,7 @@ def test_a_single_death_is_printed_with_its_signal(capsys: pytest.CaptureFixture
     assert output.endswith("worker 0 (pid 7, gen 1): killed by a signal (SIGKILL, killed)\n")
 
 
-def test_groups_are_in_the_order_of_their_latest_death() -> None:
+def test_the_group_with_the_latest_death_comes_first_whatever_the_generation() -> None:
     deaths = [
         death(1, reason="a"),
         death(2, reason="b"),
@@ -55,7 +55,27 @@ def test_groups_are_in_the_order_of_their_latest_death() -> None:
         death(5, reason="a"),
     ]
     found = [[each["at"] for each in group.deaths] for group in group_deaths(deaths)]
-    assert found == [[2], [3], [4], [1, 5]]
+    assert found == [[1, 3, 5], [4], [2]]
+
+
+def test_times_in_the_output_make_no_new_death(capsys: pytest.CaptureFixture[str]) -> None:
+    said = "2026-11-28 22:{0:02d}:01,123 ERROR no route; see 2026-11-28T22_{0:02d}_01_5Z.log"
+    print_deaths([death(n, generation=n, reason=said.format(n)) for n in range(1, 9)], "")
+    headline, reason = capsys.readouterr().out.splitlines()
+    assert "8 times since" in headline
+    assert "(gen 1 to 8, the last was pid 7)" in headline
+    assert reason == said.format(8)
+
+
+def test_the_end_of_a_master_is_told_unless_a_death_tells_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reason = "node ended before it was ready; its last output:\n  Error: no"
+    ended = "worker 0: node ended before it was ready; its last output:"
+    print_deaths([death(reason=reason)], "", ended)
+    assert "the master ended" not in capsys.readouterr().out
+    print_deaths([death()], "", "did not start: the port is in use")
+    assert capsys.readouterr().out.startswith("the master ended: did not start: the port is in use")
 
 
 def test_recycled_workers_are_grouped_in_spite_of_different_amounts() -> None:

@@ -54,13 +54,15 @@ def test_a_failure_is_reported_once_and_ends_the_relay(no_pipe: Program) -> None
     assert no_pipe.failures == ["OSError: [Errno 22] Invalid argument"]
     no_pipe.write("two\n")
     assert no_pipe.react(0.0) == 0
-    assert no_pipe.relay.read_tail() == ""
+    no_pipe.relay.read_last()
+    assert no_pipe.relay.excerpt.text() == ""
     assert len(no_pipe.failures) == 1
 
 
 def test_a_failure_at_the_last_read_is_reported(no_pipe: Program) -> None:
     no_pipe.write("one\n")
-    assert no_pipe.relay.read_tail() == ""
+    no_pipe.relay.read_last()
+    assert no_pipe.relay.excerpt.text() == ""
     assert len(no_pipe.failures) == 1
 
 
@@ -70,7 +72,8 @@ def test_without_a_log_writer_all_output_goes_to_the_log(tmp_path: Path) -> None
         program.write("one\n")
         assert program.react(60.0) == 1
         assert program.log.read_text() == "one\n"
-        assert program.relay.read_tail() == "  one"
+        program.relay.read_last()
+        assert program.relay.excerpt.text() == "  one"
         assert program.failures == []
     finally:
         program.close()

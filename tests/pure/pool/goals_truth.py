@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from prefork.pool import Pool, orders
-from prefork.pool.goals import MAX_FAILURES, Failed, Goal, Reached, ReloadGoal, ScaleGoal, StopGoal
+from prefork.pool.goals import Failed, Goal, Reached, ReloadGoal, ScaleGoal, StopGoal
 from prefork.pool.workers import STARTING_STATES, WorkerState
 
 
@@ -39,9 +39,12 @@ def assert_true(pool: Pool, goal: Goal, verdict: object, since: Sequence[orders.
 
 
 def assert_all_serve(pool: Pool) -> None:
-    serving = {w.slot for w in pool.workers.ready()}
+    serving = {w.slot: w for w in pool.workers.ready()}
     for slot in range(pool.target):
-        assert slot in serving or pool.workers.budget(slot).is_closed
+        budget = pool.workers.budget(slot)
+        assert slot in serving or budget.is_closed
+        if (budget.failures or budget.is_suspect) and slot in serving:
+            assert serving[slot].uptime(pool.handled_at) >= 0.999 * pool.plan.policy.min_uptime
     assert all(w.slot < pool.target for w in pool.workers if w.cause is not orders.Cause.RECYCLE)
 
 
@@ -60,11 +63,12 @@ def assert_failed(pool: Pool, goal: Goal, reason: str, since: Sequence[orders.Ev
     elif "goes on trying" in reason:
         gone = [h for h in since if isinstance(h, orders.WorkerGone)]
         times = Counter(h.slot for h in gone if h.retry_in is not None)
-        most = pool.plan.policy.max_restarts
-        limit = MAX_FAILURES if most is None else min(MAX_FAILURES, most + 1)
+        limit = pool.plan.policy.failure_limit
         reload, wanted = isinstance(goal, ReloadGoal), pool.plan.generation
         serving = {w.slot for w in pool.workers.ready() if not reload or w.generation == wanted}
-        assert any(times[slot] >= limit for slot in set(range(pool.target)) - serving)
+        unserved = {n for n in range(pool.target) if n not in serving or not pool.is_steady(n)}
+        in_a_row = {slot: pool.workers.budget(slot).failures for slot in times}
+        assert any(max(times[n], in_a_row[n]) >= limit for n in unserved & times.keys())
     else:
         assert "was killed, and the kernel" in reason, reason
         assert any(w.is_lingering for w in pool.workers)

@@ -86,12 +86,17 @@ class World:
                 return self.end(worker, code=0)
             case "boot", fate if fate != "boots hang":
                 return self.boot(worker)
+            case "serve", "dies young":
+                return self.end(worker, code=1)
         return False
 
     def boot(self, worker: int) -> bool:
         if self.fate == "boots fail":
             self.tell(facts.BootFailed(worker, "ImportError"))
             return self.end(worker, code=102)
+        if self.fate == "boots are given up":
+            self.tell(facts.BootFailed(worker, "nothing accepts", lives=True))
+            return True
         if self.fate == "done":
             return self.end(worker, code=7)
         self.living[worker] = "serve"
@@ -276,9 +281,11 @@ VERBS: dict[str, Callable[[World], None]] = {
 FATES = (
     "healthy",
     "boots fail",
+    "boots are given up",
     "boots hang",
     "forks fail",
     "crashes",
+    "dies young",
     "done",
     "deaf",
     "kernel holds",

@@ -29,6 +29,46 @@ def test_max_restarts_bounds_how_often_a_goal_looks_on() -> None:
     assert world.verdict().fault == 102
 
 
+def test_workers_that_die_a_moment_after_they_were_ready_let_no_command_end_well() -> None:
+    """All of them are ready at one moment, again and again."""
+    for verb in (settle, reload, lambda world: scale(world, 3)):
+        world = World(workers=2)
+        served(world)
+        verb(world)
+        world.fate = "dies young"
+        if verb is settle:
+            world.step()
+        verdict = world.verdict()
+        assert isinstance(verdict, Failed)
+        assert "exited by itself (exit code 1)" in verdict.reason
+
+
+def test_a_slot_that_was_failing_before_the_command_fails_it_with_its_next_failure() -> None:
+    world = World(workers=2)
+    served(world)
+    world.fate = "dies young"
+    for _ in range(60):
+        world.step()
+        world.now = max(world.now, world.pool.next_deadline() or 0.0)
+        world.tell(facts.Tick())
+    assert world.pool.failing_slots() == [0, 1]
+    scale(world, 1)
+    verdict = world.verdict()
+    assert isinstance(verdict, Failed)
+    assert len([event for event in world.since if isinstance(event, orders.WorkerGone)]) <= 2
+
+
+def test_workers_that_serve_again_after_a_failure_are_waited_for() -> None:
+    """The command ends well when they have served for min_uptime."""
+    world = World(workers=1, min_uptime=5.0)
+    served(world)
+    world.end(1, code=1)
+    began = world.now
+    settle(world)
+    assert isinstance(world.verdict(), Reached)
+    assert world.now - began >= 5.0
+
+
 def test_a_fork_that_fails_is_the_machine_s_fault() -> None:
     world = World(workers=2)
     served(world)

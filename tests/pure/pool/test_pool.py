@@ -117,6 +117,109 @@ def test_the_first_reason_of_a_failed_boot_stands() -> None:
     assert story.all(orders.Exit) == [orders.Exit("worker 0: no such program", 102)]
 
 
+def test_a_boot_that_is_given_up_is_stopped_and_ends_the_first_start() -> None:
+    story = Story(workers=2)
+    story.tell(facts.BootFailed(1, "nothing accepts", lives=True))
+    assert story.pool.is_stopping
+    assert [o.worker for o in story.all(orders.Stop)] == [1, 2]
+    story.exit(1, None, "SIGTERM")
+    story.exit(2, None, "SIGTERM")
+    assert [each.reason for each in story.all(orders.WorkerGone)] == ["nothing accepts", ""]
+    assert story.all(orders.Exit) == [orders.Exit("worker 0: nothing accepts", 102)]
+
+
+def test_a_boot_that_is_given_up_counts_as_a_failure_of_its_slot() -> None:
+    """Although it was told to stop; and it is killed if it does not."""
+    story = running(workers=1, kill_timeout=5.0)
+    story.tell(facts.ScaleRequested(+1))
+    for worker in (2, 3, 4):
+        story.tell(facts.BootFailed(worker, "nothing accepts", lives=True))
+        story.tell(facts.BootFailed(worker, "again", lives=True))
+        if worker == 4:
+            story.later(5.0)
+            assert [o.worker for o in story.all(orders.Kill)] == [worker]
+        story.exit(worker)
+        story.later(1.0)
+    gone = story.all(orders.WorkerGone)
+    assert {(each.cause, each.reason) for each in gone} == {(Cause.BOOT_FAILURE, "nothing accepts")}
+    assert all(each.retry_in is not None for each in gone)
+    assert story.pool.failing_slots() == [1]
+
+
+def test_a_boot_that_is_given_up_in_a_roll_keeps_the_old_generation() -> None:
+    story = running(workers=2)
+    story.hup()
+    story.tell(facts.BootFailed(3, "nothing accepts", lives=True))
+    assert story.pool.state is MasterState.FROZEN
+    assert story.pool.failure == "worker 0: nothing accepts"
+    story.exit(3, 0)
+    assert [w.generation for w in story.pool.workers] == [1, 1]
+
+
+def test_what_a_worker_waited_for_is_the_reason_when_its_boot_timeout_passes() -> None:
+    story = running(boot_timeout=10.0, hang_grace=1.0)
+    story.hup()
+    story.tell(facts.NotReady(2, "nothing listens"))
+    story.tell(facts.NotReady(2, "it listens elsewhere"))
+    story.later(10.0)
+    assert story.pool.failure == "worker 0: not ready in time: it listens elsewhere"
+    story.later(5.0)
+    story.exit(2, None, "SIGKILL")
+    assert story.all(orders.WorkerGone)[-1].reason == "it listens elsewhere"
+    story.tell(facts.NotReady(1, "a worker that serves is ready"))
+    assert story.pool.workers.ready()[0].unready_reason == ""
+
+
+def test_an_app_whose_slots_keep_failing_is_shown_as_failing() -> None:
+    story = running(workers=2)
+    for _ in range(3):
+        newest = max(w.id for w in story.pool.workers if w.slot == 1)
+        story.exit(newest, 1)
+        assert story.pool.shown_state is story.pool.state or newest > 3
+        story.later(1.0)
+        story.ready(max(w.id for w in story.pool.workers))
+    assert story.pool.failing_slots() == [1]
+    assert story.pool.state is MasterState.RUNNING
+    assert story.pool.shown_state is MasterState.FAILING
+    story.tell(facts.ReloadRefused("no valid TOML"))
+    assert story.pool.shown_state is MasterState.FAILING
+    story.later(1.0)
+    assert story.pool.shown_state is MasterState.FROZEN
+    assert story.pool.failing_slots() == []
+
+
+def test_a_slot_that_keeps_failing_ends_a_roll_although_each_of_its_workers_was_ready() -> None:
+    story = running(workers=1, surge=1)
+    story.hup()
+    story.ready(2)
+    for worker in (2, 3, 4):
+        assert story.pool.state is MasterState.RELOADING
+        story.exit(worker, 1)
+        story.later(1.0)
+        if worker < 4:
+            story.ready(worker + 1)
+    assert story.pool.state is MasterState.FROZEN
+    assert story.pool.failure == "worker 0: exited by itself (exit code 1)"
+
+
+def test_a_reload_of_slots_that_kept_failing_waits_until_their_workers_have_lived() -> None:
+    """Otherwise it would end well in the moment before they die again."""
+    story = running(workers=1, min_uptime=5.0)
+    story.exit(1, 1)
+    story.later(1.0)
+    story.ready(2)
+    story.hup()
+    story.ready(3)
+    story.exit(2)
+    assert not story.all(orders.RollDone)
+    story.later(5.0)
+    assert len(story.all(orders.RollDone)) == 1
+    story.hup()
+    story.ready(4)
+    story.exit(3)
+    assert len(story.all(orders.RollDone)) == 2
+
+
 def test_a_fork_that_fails_is_a_boot_failure() -> None:
     story = Story()
     worker = story.pool.workers.get(1)
@@ -216,6 +319,7 @@ def test_a_roll_that_fails_half_way_is_rolled_back() -> None:
 
 def test_fixed_code_reloads_after_a_failure() -> None:
     story = running()
+    story.later(1.0)
     story.hup()
     story.exit(2, 1)
     story.hup()
@@ -302,7 +406,8 @@ def test_the_rollback_to_a_generation_that_was_never_reached_ends_with_its_roll_
     assert [each.kept for each in story.all(orders.RollFailed)] == [2]
     assert not story.all(orders.RollDone)
     story.ready(story.all(orders.Spawn)[-1].worker)
-    assert story.all(orders.RollDone) == [orders.RollDone(2, took=7.0)]
+    story.later(1.0)
+    assert story.all(orders.RollDone) == [orders.RollDone(2, took=8.0)]
     assert story.pool.state is MasterState.FROZEN
     assert story.pool.failure == "worker 1: boot failure (exit code 1)"
 

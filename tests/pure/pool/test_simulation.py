@@ -249,6 +249,13 @@ class World(RuleBasedStateMachine):
         self.tell(facts.BootFailed(worker, "ImportError"))
         self.end(worker, code=102)
 
+    @rule(data=st.data())
+    def the_master_gives_a_boot_up(self, data: st.DataObject) -> None:
+        """It saw that the worker will not become ready, and the worker goes on living."""
+        worker = self.some(data, ready=False)
+        self.tell(facts.NotReady(worker, "nothing accepts"))
+        self.tell(facts.BootFailed(worker, "nothing accepts", lives=True))
+
     @rule(data=st.data(), how=st.sampled_from([0, 1, 7, "SIGSEGV", "oom"]))
     def a_worker_dies(self, data: st.DataObject, how: int | str) -> None:
         worker = self.some(data)

@@ -13,7 +13,7 @@ import pytest
 
 from prefork.config.addresses import InheritedSocket, TcpAddress, UnixAddress, parse_address
 from prefork.errors import MachineError, UsageError
-from prefork.unix.listen_check import is_program_listening
+from prefork.unix.listen_check import SocketTables, is_listening_at
 from prefork.unix.listeners import (
     Listener,
     adopt_inherited_socket,
@@ -332,6 +332,6 @@ def test_a_listening_program_is_found_whatever_names_other_sockets_have(tmp_path
         other.listen()
         spaces = UnixAddress(str(tmp_path / "a  b "))
         for address in (abstract(), abstract(" a  b"), spaces):
-            assert not is_program_listening(address, os.getpid())
+            assert not is_listening_at(address, [os.getpid()], SocketTables())
             with listening(address):
-                assert is_program_listening(address, os.getpid()), address
+                assert is_listening_at(address, [os.getpid()], SocketTables()), address
