@@ -42,6 +42,7 @@ from time import monotonic
 from prefork.config import Config
 from prefork.errors import MachineError
 from prefork.master.children import Children
+from prefork.master.figures_writer import FiguresWriter
 from prefork.master.generation import Generation
 from prefork.master.master_record import Descriptors
 from prefork.master.process_titles import ProcessTitles
@@ -60,6 +61,7 @@ from prefork.unix.process import ExitStatus
 from prefork.unix.scoreboard import DEADLINE, Row
 from prefork.unix.signals import signal_number
 from prefork.wire import notify
+from prefork.wire.figures_message import decode_figures
 from prefork.wire.ready import InvalidMessage, MessageKind, ReadyMessage
 from prefork.worker.program_exec import ProgramPipes
 
@@ -75,7 +77,7 @@ class Program:
     ``worker``: its serial number in the pool. ``notify``: its notify socket. ``stderr``: the relay
     of its stderr. ``next_look_at``: monotonic time of the next look at its readiness; None: none is
     needed. ``is_watched``: its notify socket is polled. ``kill_at``: monotonic time of the end of
-    its kill timeout; None: it was not told to stop.
+    its kill timeout; None: it was not told to stop. ``figures``: those that it reports.
     """
 
     worker: int
@@ -87,6 +89,7 @@ class Program:
     is_ready: bool = False
     is_watched: bool = True
     kill_at: float | None = None
+    figures: FiguresWriter | None = None
 
     @property
     def config(self) -> Config:
@@ -182,6 +185,8 @@ class Programs:
             raise
         finally:
             pipe.close_writer()
+        if (process := self._children.get(worker)) is not None:
+            program.figures = FiguresWriter(process.row)
         self._poller.add_reader(notify_socket.fileno(), lambda: self._read_notices(program))
         stop_signal = signal.Signals[generation.config.stop_signal]
         self._guard.add(
@@ -274,7 +279,9 @@ class Programs:
         try:
             for notice in program.notify.read():
                 if self._is_from_program(notice, program):
-                    self._apply_notices(program, notify.decode_notification(notice.data))
+                    said = notify.decode_notification(notice.data)
+                    self._apply_notices(program, said)
+                    self._add_figures(program, notice.pid, said)
         except Exception as error:
             self._stop_watching(program)
             self._on_message(program.worker, InvalidMessage(f"{type(error).__name__}: {error}"))
@@ -313,6 +320,15 @@ class Programs:
         if said.get(notify.WATCHDOG) == "1" and program.config.timeout is not None:
             # From its first WATCHDOG=1 on, as with the heartbeat of a worker.
             process.row.floats[DEADLINE] = monotonic() + program.config.timeout
+
+    def _add_figures(self, program: Program, pid: int, said: notify.Notification) -> None:
+        """Add the figures that a process of a program reports, if the notification has any."""
+        figures = decode_figures(said)
+        if figures is None or program.figures is None:
+            return
+        if complaint := program.figures.add(pid, figures, monotonic()):
+            text = "the figures of the program with pid %d are incomplete: %s"
+            self._log.logger.warning(text, program.pid, complaint)
 
     # Signals.
 

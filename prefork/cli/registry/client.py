@@ -124,7 +124,8 @@ class Client:
 
         {VALUES}
 
-    Programs, and apps that own their accept loop, have no figures of requests: they are 0.
+    A figure is None where no worker counts it: a program counts those that it reports, and of an
+    app that owns its accept loop only connections are known.
     """
 
     def __init__(self, where: str | os.PathLike[str] | None = None) -> None:
