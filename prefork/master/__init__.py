@@ -29,4 +29,5 @@ The master has one thread and one loop with one wait. It never runs code of the 
     status_report.py        the report for prefork show and plan
     stderr_relay.py         the stderr of a program, and its last lines
     verb_actions.py         what the master does for each verb
+    worker_trees.py         the processes of each worker
 """

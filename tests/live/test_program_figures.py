@@ -1,5 +1,6 @@
-"""The figures of programs: what they report is shown as a Python app's is, the rest as unknown."""
+"""The figures of programs: those that they report, and CPU and memory of their process trees."""
 
+import json
 import os
 import re
 from bisect import bisect_left
@@ -10,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from prefork.wire import histogram
-from tests.live.harness import Server, command, wait_for
+from tests.live.harness import Server, command, serving, wait_for
 from tests.live.programs import listed, running_program
 from tests.live.status_server import fetch, fetch_json
 
@@ -53,6 +54,17 @@ while True:
                        b"Connection: close\\r\\n\\r\\nok")
     connection.close()
 """
+WORKS = """\
+import threading, time
+held = bytearray(80 * 2**20)
+for at in range(0, len(held), 4096): held[at] = 1
+
+def work():
+    while True: pass
+
+threading.Thread(target=work, daemon=True).start()
+"""
+HOLDS_MB = 80
 WORDS = ("-b", "127.0.0.1:0", *STATUS)
 
 
@@ -152,3 +164,58 @@ def test_a_malformed_report_is_named_once_and_replaces_no_worker(tmp_path: Path)
         assert server.count("malformed") == 1
         assert figures()["requests"] is None
         assert server.count("gone") == 0
+
+
+def check_tree(server: Server, cwd: Path) -> None:
+    """Check that the work and the memory of a process below the worker are the worker's."""
+
+    def worker() -> dict[str, Any]:
+        listing = json.loads(command("list", "--json", cwd=cwd).stdout)
+        (app,) = [app for app in listing if app["name"] == app_name()]
+        (found,) = app["workers"]
+        assert app["memory"] >= found["memory"]
+        assert app["cpu"] >= found["cpu"]
+        return dict(found)
+
+    wait_for(lambda: worker()["memory"] > HOLDS_MB * 2**20, "its memory is in the list")
+    wait_for(lambda: worker()["cpu"] > 0, "its CPU is in the list")
+
+    def memory() -> float:
+        return metrics(server).get(("prefork_memory_bytes", None), 0.0)
+
+    wait_for(lambda: memory() > HOLDS_MB * 2**20, "its memory is in the metrics")
+    (found,) = fetch_json(server, "/status.json")["workers"]
+    assert found["memory"] > HOLDS_MB * 2**20
+    assert found["memory_is"] == "pss"
+
+
+def test_cpu_and_memory_of_a_program_are_those_of_its_tree(tmp_path: Path) -> None:
+    (tmp_path / "works.py").write_text(WORKS + "time.sleep(1000)\n")
+    shells = ["sh", "-c", "sh -c 'python3 works.py; exit'; exit"]
+    options = (*STATUS, "--name", app_name(), "--ready", "10ms")
+    with running_program(tmp_path, shells, *options) as server:
+        check_tree(server, tmp_path)
+
+
+def test_cpu_and_memory_of_an_app_contain_its_children(tmp_path: Path) -> None:
+    app = "\ndef app(environ, start_response):\n    start_response('200 OK', [])\n    return []\n"
+    begin = "import multiprocessing\nimport works\n"
+    run = "multiprocessing.Process(target=works.run, daemon=True).start()\n"
+    source = WORKS.replace("\n", "\n    ").rstrip() + "\n    time.sleep(1000)\n"
+    (tmp_path / "works.py").write_text(f"def run():\n    {source}")
+    (tmp_path / "web.py").write_text(begin + run + app)
+    with serving(tmp_path, "web:app", *STATUS, "--name", app_name()) as server:
+        check_tree(server, tmp_path)
+
+
+def test_the_autoscaler_measures_the_tree(tmp_path: Path) -> None:
+    (tmp_path / "works.py").write_text(WORKS + "time.sleep(1000)\n")
+    shells = ["sh", "-c", "python3 works.py; exit"]
+    options = ("--name", app_name(), "--ready", "10ms", "--max-workers", "2", "-b", "127.0.0.1:0")
+    with running_program(tmp_path, shells, *options):
+
+        def reading() -> dict[str, Any]:
+            return listed(app_name())["autoscale"]["reading"] or {"each": 0, "running": 0.0}
+
+        wait_for(lambda: reading()["each"] > HOLDS_MB * 2**20, "the memory of the tree")
+        wait_for(lambda: reading()["running"] > 0.1, "its CPU")

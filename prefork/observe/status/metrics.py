@@ -27,6 +27,7 @@ from prefork.wire.scoreboard import TIMES, is_counted
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 DURATION = "prefork_request_duration_seconds"
+MEMORY_TEXT = "memory of the worker and the processes below it; shared pages are divided (PSS)"
 
 _UNITS = {"s": "_seconds", "bytes": "_bytes", "1/s": "_per_second"}
 _CLASS = re.compile(r"(.+)_(\dxx)")
@@ -51,13 +52,13 @@ def format_metrics(
     """Return all metrics of an app as text.
 
     ``head`` is the master's row of the scoreboard, ``rows`` are those of the workers, and
-    ``memory`` holds resident bytes by pid.
+    ``memory`` holds bytes by pid.
     """
     lines = [*_format_master(app, head), *_format_states(app, rows)]
     for field in FIELDS:
         if field.kind:
             lines += _format_field(app, field, rows)
-    lines += _format_header("prefork_memory_bytes", "gauge", "resident memory of the worker")
+    lines += _format_header("prefork_memory_bytes", "gauge", MEMORY_TEXT)
     for row in rows:
         if row["pid"] in memory:
             lines.append(
