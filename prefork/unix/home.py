@@ -2,6 +2,7 @@
 
     lock       held by the master while it lives (flock(2)); this lock tells whether an app runs
     state      JSON: name, command line and result of the last start
+    environment  JSON: the environment that the app keeps (config/kept_environment.py)
     control    the control socket
     log        the log of an app that was started in the background
     NAME.out   the output of its workers, and NAME.out.1.gz … the rotated files
@@ -41,12 +42,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from prefork.config.kept_environment import decode_environment, encode_environment
 from prefork.errors import MachineError, UsageError
 from prefork.unix.control import is_listening, listener_pid
 from prefork.unix.directory import Directory
 from prefork.unix.identity import describe_group, describe_user
 from prefork.unix.lock_file import acquire_lock, is_locked
 from prefork.wire.registry_state import VERSION, RegistryState, decode_state, encode_state
+
+MAX_ENVIRONMENT_SIZE = 16 * 1024 * 1024
+"""The size in bytes of an environment file that is read, at most. The kernel passes 2 MB of
+arguments and environment to a process (execve(2)), and JSON takes up to six bytes for one."""
 
 MAX_STATE_SIZE = 1024 * 1024
 """The size in bytes of a state file that is read, at most; a real one has about a thousand."""
@@ -131,6 +137,17 @@ class AppFolder:
         except OSError as error:
             why = f"{error.strerror}; only a member of a group can give it a file"
             raise MachineError(f"control-group: cannot share {self.path}: {why}") from error
+
+    @classmethod
+    def from_descriptors(cls, path: Path, fds: Mapping[str, int]) -> "AppFolder":
+        """Return the folder at ``path`` whose ``descriptors`` this process has got."""
+        home = Directory(path.parent, fds["registry"])
+        return cls(home, Directory(path, fds["registry_folder"]), fds["registry_lock"])
+
+    def write_environment(self, environ: Mapping[str, str]) -> None:
+        """Replace the environment that the app keeps. Raises MachineError."""
+        text = encode_environment(environ)
+        _write_atomically(self._directory, "environment", text, 0o600)
 
     def write_state(self, state: Mapping[str, Any]) -> None:
         """Replace the state file atomically. Raises MachineError."""
@@ -226,6 +243,23 @@ class RegistryEntry:
         except OSError:
             return None
         return pid if isinstance(pid, int) and _uid_of_process(pid) == owner else None
+
+    def read_environment(self) -> dict[str, str] | None:
+        """Return the environment that the app keeps; None: it has none, of an earlier version.
+
+        Raises MachineError when it cannot be read.
+        """
+        path = self.path / "environment"
+        try:
+            with _open_app_folder(self.path) as folder:
+                return decode_environment(folder.read(path.name, MAX_ENVIRONMENT_SIZE).decode())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise MachineError(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:
+            advice = "--update-env replaces it by the environment of this shell"
+            raise MachineError(f"{path} is not what prefork wrote ({error}); {advice}") from None
 
     def is_running(self) -> bool:
         """Return whether a master holds the lock.
@@ -332,7 +366,8 @@ def remove_app(path: Path) -> bool:
 
 def _remove_files(home: Directory, folder: Directory) -> None:
     """Remove an app's folder and all files that prefork put into it; its lock is held."""
-    for name in (*_log_names(folder), "control", "state", "state.new", "lock"):
+    files = ("control", "state", "environment", "state.new", "environment.new", "lock")
+    for name in (*_log_names(folder), *files):
         folder.remove(name)
     try:
         os.rmdir(folder.path.name, dir_fd=home.fd)
