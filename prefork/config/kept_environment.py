@@ -21,13 +21,13 @@ import json
 import re
 from collections.abc import Mapping
 
-_OF_ONE_START = re.compile(r"LISTEN_\w+|NOTIFY_\w+|WATCHDOG_\w+")
+_OF_ONE_START = re.compile(r"LISTEN_\w+|NOTIFY_SOCKET|WATCHDOG_\w+")
 """Variables by which a service manager speaks to the process that it has just started."""
 
 _NOT_KEPT = re.compile(
     _OF_ONE_START.pattern
     + r"|INVOCATION_ID|JOURNAL_STREAM|SSH_\w+|SUDO_\w+|DISPLAY"
-    + r"|PREFORK_(HOME|SLOT|GENERATION|FIGURES_FD)"
+    + r"|NOTIFY_FD|PREFORK_(HOME|SLOT|GENERATION|FIGURES_FD)"
 )
 """Those, and what belongs to one login, to the home, or to a worker that started the command."""
 

@@ -23,7 +23,7 @@ from prefork.wire.scoreboard import (
     uncounted_bits,
 )
 
-CHECK_INTERVAL = 1.0
+CHECK_INTERVAL = 5.0
 """Seconds between two looks at which processes of a program have ended."""
 
 _FLOATS = ("took", "oldest")
@@ -44,6 +44,10 @@ class FiguresWriter:
         self._complaints: set[str] = set()
         """The kinds of complaints that were made; there is one for each variable, and one more."""
         row.counts[UNCOUNTED] = NOTHING_COUNTED
+
+    def knows_sender(self, pid: int) -> bool:
+        """Whether a process has reported before, and did not end since as far as is known."""
+        return self._totals.has_sender(pid)
 
     def add(self, pid: int, figures: ReportedFigures, now: float) -> str:
         """Add what the process ``pid`` reported; return a complaint for the log, or "".

@@ -42,6 +42,7 @@ from time import monotonic
 from prefork.config import Config
 from prefork.errors import MachineError
 from prefork.master.children import Children
+from prefork.master.figures_reader import FiguresReader, FiguresSource
 from prefork.master.figures_writer import FiguresWriter
 from prefork.master.generation import Generation
 from prefork.master.master_record import Descriptors
@@ -61,7 +62,6 @@ from prefork.unix.process import ExitStatus
 from prefork.unix.scoreboard import DEADLINE, Row
 from prefork.unix.signals import signal_number
 from prefork.wire import notify
-from prefork.wire.figures_message import decode_figures
 from prefork.wire.ready import InvalidMessage, MessageKind, ReadyMessage
 from prefork.worker.program_exec import ProgramPipes
 
@@ -77,7 +77,7 @@ class Program:
     ``worker``: its serial number in the pool. ``notify``: its notify socket. ``stderr``: the relay
     of its stderr. ``next_look_at``: monotonic time of the next look at its readiness; None: none is
     needed. ``is_watched``: its notify socket is polled. ``kill_at``: monotonic time of the end of
-    its kill timeout; None: it was not told to stop. ``figures``: those that it reports.
+    its kill timeout; None: it was not told to stop.
     """
 
     worker: int
@@ -89,7 +89,6 @@ class Program:
     is_ready: bool = False
     is_watched: bool = True
     kill_at: float | None = None
-    figures: FiguresWriter | None = None
 
     @property
     def config(self) -> Config:
@@ -138,6 +137,7 @@ class Programs:
         self._guard_due_at: float | None = None
         """Monotonic time when a new guard is due; None: a guard runs, or none is needed."""
         self._programs: dict[int, Program] = {}
+        self.figures = FiguresReader(poller)
         self._orphaned_sessions: list[OrphanedSession] = []
         self._only: Program | None = None
         """The last program, if there is one slot only."""
@@ -165,8 +165,9 @@ class Programs:
             self.adopts_orphans = True
         if not self._guard:
             self._start_guard()
-        notify_socket, pipe = NotifySocket(), open_output_pipe()
-        program_pipes = ProgramPipes(notify_socket.address, pipe.writer)
+        notify_socket, figures_socket, pipe = NotifySocket(), NotifySocket(), open_output_pipe()
+        addresses = notify_socket.address, figures_socket.address
+        program_pipes = ProgramPipes(*addresses, pipe.writer)
         copy = os.dup(log_writer_pipe) if log_writer_pipe is not None else None
         relay = StderrRelay(
             pipe, self._poller, self._log, copy, lambda why: self._on_stderr_failure(worker, why)
@@ -181,12 +182,12 @@ class Programs:
         except BaseException:
             del self._programs[worker]
             notify_socket.close()
+            figures_socket.close()
             relay.close()
             raise
         finally:
             pipe.close_writer()
-        if (process := self._children.get(worker)) is not None:
-            program.figures = FiguresWriter(process.row)
+        self._read_figures(program, figures_socket)
         self._poller.add_reader(notify_socket.fileno(), lambda: self._read_notices(program))
         stop_signal = signal.Signals[generation.config.stop_signal]
         self._guard.add(
@@ -205,8 +206,10 @@ class Programs:
         program = self._programs.get(worker)
         if program is None:
             return {}
+        source = self.figures.get(worker)
         return {
             "notify": program.notify.fileno(),
+            **({"figures": source.socket.fileno()} if source is not None else {}),
             "stderr": program.stderr.fd,
             "stderr_target": program.stderr.target_fd,
         }
@@ -281,7 +284,8 @@ class Programs:
                 if self._is_from_program(notice, program):
                     said = notify.decode_notification(notice.data)
                     self._apply_notices(program, said)
-                    self._add_figures(program, notice.pid, said)
+                    if (source := self.figures.get(program.worker)) is not None:
+                        source.add(notice.pid, said)
         except Exception as error:
             self._stop_watching(program)
             self._on_message(program.worker, InvalidMessage(f"{type(error).__name__}: {error}"))
@@ -321,14 +325,22 @@ class Programs:
             # From its first WATCHDOG=1 on, as with the heartbeat of a worker.
             process.row.floats[DEADLINE] = monotonic() + program.config.timeout
 
-    def _add_figures(self, program: Program, pid: int, said: notify.Notification) -> None:
-        """Add the figures that a process of a program reports, if the notification has any."""
-        figures = decode_figures(said)
-        if figures is None or program.figures is None:
-            return
-        if complaint := program.figures.add(pid, figures, monotonic()):
+    def _read_figures(self, program: Program, figures_socket: NotifySocket) -> None:
+        """Read the figures that a program reports from now on, into its row."""
+        process = self._children.get(program.worker)
+        assert process is not None, "it was spawned just now"
+
+        def complain(complaint: str) -> None:
             text = "the figures of the program with pid %d are incomplete: %s"
             self._log.logger.warning(text, program.pid, complaint)
+
+        source = FiguresSource(
+            figures_socket,
+            FiguresWriter(process.row),
+            lambda message: self._is_from_program(message, program),
+            complain,
+        )
+        self.figures.add(program.worker, source)
 
     # Signals.
 
@@ -370,6 +382,7 @@ class Programs:
         self._read_notices(program)  # messages that it sent before it died
         self._stop_watching(program)
         program.notify.hang_up(self._poller)
+        self.figures.remove(worker)
         output = program.stderr.read_tail()
         if process_tree.session_members(program.pid):
             self._track_orphans(program)
@@ -404,6 +417,7 @@ class Programs:
                 self._start_guard()
             except MachineError:
                 self._guard_due_at = now + POLL_INTERVAL  # no memory or processes now: try again
+        self.figures.run_due(now)
         for relay in self._stderr_relays():
             relay.resume_if_due(now)
         for program in list(self._programs.values()):
@@ -426,8 +440,8 @@ class Programs:
             for program in self._programs.values()
             if program.next_look_at is not None
         ]
-        if self._guard_due_at is not None:
-            due.append(self._guard_due_at)
+        also = (self._guard_due_at, self.figures.next_deadline())
+        due += [at for at in also if at is not None]
         due += [relay.due_at for relay in self._stderr_relays() if relay.due_at is not None]
         return min(
             [*due, *(orphans.next_look_at for orphans in self._orphaned_sessions)], default=None
@@ -467,5 +481,6 @@ class Programs:
         self._guard.close()
         for program in self._programs.values():
             program.notify.close()
+        self.figures.close_copy()
         for relay in self._stderr_relays():
             relay.close_copy()

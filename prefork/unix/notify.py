@@ -17,10 +17,11 @@ Design
 - **A program may write READY=1 to a descriptor as well** (``NOTIFY_FD``,
   ``connect_notify_socket``): Node and shells cannot send to a unix datagram socket, and would have
   to wait for ``--min-uptime`` or start a process for one message.
-- **Figures go to a descriptor of their own** (``PREFORK_FIGURES_FD``), which does not block. A
-  program reports them from its event loop, which must not wait for a master that hangs; a report
-  that is lost is made good by the next one. READY=1 is said once, and waits. Rejected: one
-  descriptor for both. A READY=1 behind ten other messages would be lost, or a request would wait.
+- **Figures go to a socket of their own** (``PREFORK_FIGURES_FD``), whose descriptor does not block.
+  A program reports them from its event loop, which must not wait for a master that hangs; a report
+  that is lost is made good by the next one. READY=1 is said once, and waits. Rejected: one socket
+  for both. A READY=1 behind ten other messages would be lost, or a request would wait; and each
+  report would wake the master, which reads this socket once a second (master/figures_reader.py).
 """
 
 import socket

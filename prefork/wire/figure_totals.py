@@ -88,6 +88,10 @@ class FigureTotals:
         """Forget the senders whose process ended, and with them what was in flight there."""
         self._senders = {key: each for key, each in self._senders.items() if is_alive(key[0])}
 
+    def has_sender(self, pid: int) -> bool:
+        """Whether the process, or a thread of it, has reported."""
+        return any(pid == known for known, _ in self._senders)
+
     @property
     def senders(self) -> int:
         """The number of processes and threads that are added up."""

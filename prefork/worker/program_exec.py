@@ -41,9 +41,11 @@ _NOTIFY_DESCRIPTORS = 2
 
 @dataclass(frozen=True, slots=True)
 class ProgramPipes:
-    """What the master holds for a program: the address for READY=1, and the pipe of its stderr."""
+    """What the master holds for a program: the addresses for READY=1 and for the figures of its
+    requests, and the pipe of its stderr."""
 
     notify_socket: str
+    figures_socket: str
     stderr_fd: int
 
 
@@ -123,7 +125,7 @@ def _socket_name(listener: Listener) -> str:
 
 
 def _arrange_descriptors(sockets: list[int], pipes: ProgramPipes) -> None:
-    """Move the sockets to descriptors 3, 4, … and those of the notify socket behind them. No
+    """Move the sockets to descriptors 3, 4, … and those for READY=1 and for figures behind them. No
     descriptor beyond these survives the exec."""
     # Copies first: the descriptors 3, 4, … may be sockets that are still to be moved.
     copies = [
@@ -131,7 +133,7 @@ def _arrange_descriptors(sockets: list[int], pipes: ProgramPipes) -> None:
         for fd in (
             *sockets,
             connect_notify_socket(pipes.notify_socket),
-            connect_notify_socket(pipes.notify_socket, blocking=False),
+            connect_notify_socket(pipes.figures_socket, blocking=False),
         )
     ]
     beyond = FIRST_FD + len(copies)

@@ -29,7 +29,6 @@ ONE_START = {
     "LISTEN_PID": "7",
     "LISTEN_FDNAMES": "web",
     "NOTIFY_SOCKET": "/run/n",
-    "NOTIFY_FD": "4",
     "WATCHDOG_USEC": "1",
     "WATCHDOG_PID": "7",
 }
@@ -42,6 +41,7 @@ LOGIN = {
     "SUDO_USER": "ann",
     "SUDO_COMMAND": "x",
     "PREFORK_HOME": "/h",
+    "NOTIFY_FD": "4",
     "PREFORK_SLOT": "0",
     "PREFORK_FIGURES_FD": "5",
 }

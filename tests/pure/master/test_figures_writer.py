@@ -60,8 +60,8 @@ def test_what_was_in_flight_in_a_process_that_ended_is_not_any_more(row: Row) ->
     writer = FiguresWriter(row)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         writer.add(process.pid, ReportedFigures(0, {"requests": 5, "in_flight": 3}), 100.0)
-    writer.add(os.getpid(), ReportedFigures(0, {"requests": 1, "in_flight": 1}), 102.0)
-    values = worker_values(row.read(), 102.0)
+    writer.add(os.getpid(), ReportedFigures(0, {"requests": 1, "in_flight": 1}), 106.0)
+    values = worker_values(row.read(), 106.0)
     assert (values["requests"], values["in_flight"]) == (6, 1)
 
 

@@ -41,7 +41,9 @@ def test_a_new_worker_is_looked_at_at_once_and_new_children_later() -> None:
         start_child(second)
         assert len(trees.find([first.pid, second.pid])[second.pid]) == 2
         start_child(first)
+        give_up_at = time.monotonic() + 60
         while len(trees.find([first.pid])[first.pid]) < 2:
+            assert time.monotonic() < give_up_at, "the new child is found"
             time.sleep(0.01)
         trees.forget(first.pid)
         start_child(first)

@@ -125,6 +125,7 @@ def test_the_number_of_senders_is_bounded_and_the_dead_make_room() -> None:
     totals.keep_living(lambda pid: pid == 0)
     assert report(totals, MAX_SENDERS, requests=1)
     assert totals.fields()["requests"] == MAX_SENDERS + 2
+    assert (totals.has_sender(0), totals.has_sender(1)) == (True, False)
 
 
 def test_sums_stay_in_the_range_of_the_scoreboard() -> None:
