@@ -51,8 +51,7 @@ from prefork.unix.lock_file import acquire_lock, is_locked
 from prefork.wire.registry_state import VERSION, RegistryState, decode_state, encode_state
 
 MAX_ENVIRONMENT_SIZE = 16 * 1024 * 1024
-"""The size in bytes of an environment file that is read, at most. The kernel passes 2 MB of
-arguments and environment to a process (execve(2)), and JSON takes up to six bytes for one."""
+"""The size of an environment file that is read: 2 MB of execve(2), six bytes for each in JSON."""
 
 MAX_STATE_SIZE = 1024 * 1024
 """The size in bytes of a state file that is read, at most; a real one has about a thousand."""
@@ -146,8 +145,7 @@ class AppFolder:
 
     def write_environment(self, environ: Mapping[str, str]) -> None:
         """Replace the environment that the app keeps. Raises MachineError."""
-        text = encode_environment(environ)
-        _write_atomically(self._directory, "environment", text, 0o600)
+        _write_atomically(self._directory, "environment", encode_environment(environ), 0o600)
 
     def write_state(self, state: Mapping[str, Any]) -> None:
         """Replace the state file atomically. Raises MachineError."""
@@ -245,10 +243,7 @@ class RegistryEntry:
         return pid if isinstance(pid, int) and _uid_of_process(pid) == owner else None
 
     def read_environment(self) -> dict[str, str] | None:
-        """Return the environment that the app keeps; None: it has none, of an earlier version.
-
-        Raises MachineError when it cannot be read.
-        """
+        """Return the environment that the app keeps; None: it has none. Raises MachineError."""
         path = self.path / "environment"
         try:
             with _open_app_folder(self.path) as folder:
