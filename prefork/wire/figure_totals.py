@@ -41,7 +41,9 @@ class _Sender:
             number < self.fields.get(name, 0)
             for name, number in figures.fields.items()
             if name in COUNTERS
-        ) or any(count < self.times.get(bucket, 0) for bucket, count in figures.times.items())
+        ) or any(
+            count < self.times.get(bucket, 0) for bucket, count in (figures.times or {}).items()
+        )
 
 
 class FigureTotals:
@@ -69,11 +71,12 @@ class FigureTotals:
                 more = figures.fields[name] - sender.fields.get(name, 0)
                 summed = self._counters.get(name, 0) + more
                 self._counters[name] = min(summed, _LARGEST.get(name, MAX_COUNT))
-        for bucket, count in figures.times.items():
+        times = figures.times or {}
+        for bucket, count in times.items():
             more = count - sender.times.get(bucket, 0)
             self.times[bucket] = min(self.times[bucket] + more, MAX_COUNT)
         sender.fields.update(figures.fields)
-        sender.times.update(figures.times)
+        sender.times.update(times)
         self._note_known(figures)
         return True
 
@@ -81,7 +84,7 @@ class FigureTotals:
         self.known.update(figures.fields)
         if not self.known.isdisjoint(CLASSES):
             self.known.update(CLASSES)
-        if figures.times:
+        if figures.times is not None:
             self.known.add(TIMES)
 
     def keep_living(self, is_alive: Callable[[int], bool]) -> None:

@@ -72,12 +72,13 @@ _DECIMAL = re.compile(r"[0-9]{1,13}(\.[0-9]{0,20})?")
 class ReportedFigures:
     """The figures of one message: fields of the scoreboard by name, and counts by bucket.
 
-    ``malformed``: the names of variables that could not be read.
+    ``times``: empty before the first request; None: the message has no histogram. ``malformed``:
+    the names of variables that could not be read.
     """
 
     thread: int = 0
     fields: Mapping[str, Number] = field(default_factory=dict)
-    times: Mapping[int, int] = field(default_factory=dict)
+    times: Mapping[int, int] | None = None
     malformed: tuple[str, ...] = ()
 
 
@@ -87,16 +88,17 @@ def decode_figures(said: Notification) -> ReportedFigures | None:
     thread = _parse_count(found.pop(_THREAD, "0"), MAX_THREAD)
     if thread is None:  # without it nothing says whose figures the others are
         return ReportedFigures(malformed=(PREFIX + _THREAD.upper(),))
-    times = _parse_times(found.pop(TIMES, ""))
-    numbers = {name: _parse_number(name, text) for name, text in found.items()}
+    text = found.pop(TIMES, None)
+    times = None if text is None else _parse_times(text)
+    numbers = {name: _parse_number(name, value) for name, value in found.items()}
     wrong = [name for name, number in numbers.items() if number is None]
-    if times is None:
+    if text is not None and times is None:
         wrong.append(TIMES)
     fields = {name: number for name, number in numbers.items() if number is not None}
-    if not (fields or times or wrong):
+    if not (fields or wrong) and times is None:
         return None
     malformed = tuple(PREFIX + name.upper() for name in wrong)
-    return ReportedFigures(thread, fields, times or {}, malformed)
+    return ReportedFigures(thread, fields, times, malformed)
 
 
 def _parse_number(name: str, text: str) -> Number | None:

@@ -101,7 +101,7 @@ def test_a_field_that_is_not_reported_is_not_known() -> None:
     assert dict(totals.fields()) == {"in_flight": 2}
     report(totals, 7, answered_5xx=1)
     assert totals.known == {"in_flight", *CLASSES}
-    totals.add(7, ReportedFigures(0, {}, {0: 1}))
+    totals.add(7, ReportedFigures(0, {}, {}))
     assert "times" in totals.known
 
 
