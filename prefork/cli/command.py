@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prefork.cli.output.output_streams import printable_streams
@@ -22,13 +22,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_standard_streams()
     report_write_errors()
     with printable_streams():
-        code = _exit_code(sys.argv[1:] if arguments is None else arguments)
+        words = sys.argv[1:] if arguments is None else arguments
+        code = _exit_code(lambda: run(words))
     return finish_output(code)
 
 
-def _exit_code(arguments: Sequence[str]) -> int:
+def continue_start(state: int) -> int:
+    """Be the master of an app, in a new Python that a command executed; return the exit code.
+
+    ``state``: the descriptor of what the command passed on (verbs/master_start.py).
+    """
+    from prefork.cli.verbs.master_start import run_passed_start  # noqa: PLC0415 - few starts need it
+
+    open_standard_streams()
+    report_write_errors()
+    with printable_streams():
+        code = _exit_code(lambda: run_passed_start(state))
+    return finish_output(code)
+
+
+def _exit_code(action: Callable[[], int]) -> int:
     try:
-        return run(arguments)
+        return action()
     except AppError as error:
         return _report_error(f"the app is broken: {error}", error.exit_code)
     except PreforkError as error:

@@ -8,6 +8,7 @@ cron.py                 cron expressions, and when the next one is due
 flags.py                the command line
 forwarded_trust.py      the facts of Forwarded headers that are trusted
 interfaces.py           the table of app interfaces
+kept_environment.py     the environment that an app keeps
 networks.py             networks of peers and proxies
 options.py              the declarations of all options; Config
 parser.py               the argument parser that flags and verbs have in common

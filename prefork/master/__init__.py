@@ -9,6 +9,8 @@ The master has one thread and one loop with one wait. It never runs code of the 
     children.py             the worker processes: spawned, signalled, read and reaped
     control_server.py       the control socket: sessions, goals and events
     death_record.py         the last deaths of workers, for prefork why
+    figures_reader.py       the reports of programs on their requests
+    figures_writer.py       the figures that a program reports, in its row
     file_watch.py           the file watcher (--watch) as the master sees it
     generation.py           the settings of a start or reload, resolved on this machine
     master.py               the loop: signals, facts, orders, reload, end
@@ -32,4 +34,5 @@ The master has one thread and one loop with one wait. It never runs code of the 
     status_report.py        the report for prefork show and plan
     stderr_relay.py         the stderr of a program on its way to a log
     verb_actions.py         what the master does for each verb
+    worker_trees.py         the processes of each worker
 """

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from prefork.errors import MachineError
 from prefork.master.master_record import ChildRecord, Descriptors
+from prefork.master.worker_trees import WorkerTrees
 from prefork.unix.pipes import (
     open_life_pipe,
     open_ready_pipe,
@@ -73,7 +74,7 @@ class Children:
 
     ``on_message``: called with each message on a ready pipe. ``on_death``: called after a process
     was reaped. ``on_ready_pipe_closed``: called when a process closed its ready pipe.
-    ``life``: the life pipe.
+    ``life``: the life pipe. ``trees``: the processes of each worker.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Children:
         self._processes: dict[int, WorkerProcess] = {}
         self._scoreboard = scoreboard
         self.life = open_life_pipe()
+        self.trees = WorkerTrees()
 
     def __iter__(self) -> Iterator[WorkerProcess]:
         return iter(list(self._processes.values()))
@@ -260,5 +262,6 @@ class Children:
         self._close_ready_pipe(process)  # in case a grandchild holds the other end
         os.close(process.stack_request_fd)
         del self._processes[process.worker]
+        self.trees.forget(process.child.pid)
         self._scoreboard.release_row(process.row)
         self._on_death(process.worker, death)

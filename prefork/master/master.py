@@ -275,6 +275,7 @@ class Master:
 
     def describe(self) -> dict[str, Any]:
         """Return all that ``prefork show`` tells about this master."""
+        self._programs.figures.read_all()
         restarts = self._control.deaths.restarts if self._control else {}
         listening = list(map(str, self._generations.listeners()))
         described = describe(self._pool, self._children, self.config, listening, restarts)

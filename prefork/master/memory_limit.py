@@ -1,18 +1,24 @@
 """The memory limit (``--max-memory``): the memory of each worker is measured once a second.
 
+A worker is its process tree: its own process, those below it, and those of its session.
+
 Design
 ------
 - **The master measures from outside,** so it is the same for apps and for programs, and works for a
   worker that is stuck.
+- **PSS, because a sum of RSS is wrong for a tree:** the processes of ``npm start`` share the text
+  of node, and those that were forked share what was imported before.
 - **RSS first, PSS only above the limit.** RSS of all processes of a worker costs 12 µs for a
   process and 11 µs for each of its threads, and is an upper bound of PSS. PSS costs 1 ms, and 20 ms
   for a gigabyte, because the kernel looks at each page. So it is read only for workers whose RSS is
   above the limit, and then not again for 50 times as long as that took.
+- **Measuring takes at most two per cent of the time** (unix/measurement_pace.py). 200 workers that
+  are ``npm start`` have 600 processes with 2,600 threads: to find them takes 125 ms, and their RSS
+  15 ms, so they are measured every seven seconds.
 """
 
 import logging
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import random
 from time import monotonic, perf_counter
 
@@ -21,13 +27,11 @@ from prefork.config.value_types import format_size
 from prefork.master.children import Children, WorkerProcess
 from prefork.pool import Pool
 from prefork.pool.workers import WorkerState
-from prefork.unix.memory_footprint import child_pids, proportional_size, related_pids, resident_size
+from prefork.unix.measurement_pace import PAUSE_FACTOR, MeasurementPace
+from prefork.unix.memory_footprint import proportional_size, resident_size
 
 INTERVAL = 1.0
-"""Seconds from one measurement of all workers to the next."""
-
-PSS_PAUSE_FACTOR = 50
-"""After PSS was read, it is not read again for this worker for so many times as long as it took."""
+"""Seconds from one measurement of all workers to the next, at least."""
 
 
 class MemoryLimit:
@@ -44,8 +48,9 @@ class MemoryLimit:
         self._pool = pool
         self._on_worn = on_worn
         self._logger = logger
-        self._due_at: float | None = None
-        """Monotonic time of the next measurement; None: there is no limit."""
+        self._pace = MeasurementPace(INTERVAL)
+        self._is_on = False
+        """Whether there is a limit."""
         self._jitter_shares: dict[int, float] = {}
         """By worker, the part of the jitter that is added to its limit, from 0 to 1."""
         self._no_pss_before: dict[int, float] = {}
@@ -54,36 +59,31 @@ class MemoryLimit:
 
     def next_deadline(self) -> float | None:
         """Return the monotonic time of the next measurement; None: there is no limit."""
-        return self._due_at
+        return self._pace.due_at if self._is_on else None
 
     def run_due(self, config: Config) -> None:
         """Measure all workers if it is due."""
-        if config.max_memory is None:
-            self._due_at = None
-            return
-        now = monotonic()
-        if self._due_at is not None and now < self._due_at:
-            return
-        self._due_at = now + INTERVAL
+        self._is_on = config.max_memory is not None
+        if config.max_memory is not None and self._pace.is_due(monotonic()):
+            with self._pace.measure():
+                self._measure_all(config, config.max_memory)
+
+    def _measure_all(self, config: Config, limit: int) -> None:
         processes = [each for each in self._children if self._is_checked(each)]
         known = {each.worker for each in processes}
         self._jitter_shares = {w: self._jitter_shares.get(w, random()) for w in known}
         self._no_pss_before = {w: until for w, until in self._no_pss_before.items() if w in known}
-        adopted = child_pids(os.getpid())
+        trees = self._children.trees.find(each.child.pid for each in processes)
         for process in processes:
-            self._check(process, config, config.max_memory, adopted)
+            self._check(process.worker, config, limit, trees[process.child.pid])
 
     def _is_checked(self, process: WorkerProcess) -> bool:
         """Whether the worker serves and is not already to be replaced."""
         worker = self._pool.workers.get(process.worker, WorkerState.READY)
         return worker is not None and not worker.worn
 
-    def _check(
-        self, process: WorkerProcess, config: Config, limit: int, adopted: list[int]
-    ) -> None:
-        worker = process.worker
+    def _check(self, worker: int, config: Config, limit: int, pids: Sequence[int]) -> None:
         extra = int(self._jitter_shares[worker] * config.max_memory_jitter)
-        pids = related_pids(process.child.pid, adopted)
         total = sum(map(resident_size, pids))
         if total <= limit + extra:
             return
@@ -93,7 +93,7 @@ class MemoryLimit:
             started_at = perf_counter()
             total = sum(map(self._measure_pss, pids))
             took = perf_counter() - started_at
-            self._no_pss_before[worker] = monotonic() + PSS_PAUSE_FACTOR * took
+            self._no_pss_before[worker] = monotonic() + PAUSE_FACTOR * took
         if total > limit + extra:
             jitter = f" + {_megabytes(extra)}" if extra else ""
             why = f"{_megabytes(total)} > --max-memory {format_size(limit)}{jitter}"

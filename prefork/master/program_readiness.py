@@ -64,7 +64,8 @@ ELSEWHERE_SHARE = 1 / 6
 MAX_NAMED = 3
 """Addresses of its own that a message names."""
 
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_CPU_RESOLUTION = 1 / os.sysconf("SC_CLK_TCK")
+"""Seconds: in such units the kernel tells the CPU time of a process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class ReadinessProbe:
         """The addresses that it listened at with sockets of its own at the last look."""
         self.next_check_at: float | None = None
         self._processes: frozenset[int] = frozenset()
-        self._cpu_ticks = 0
+        self._cpu_seconds = 0.0
         self.next_look_at = self._first_look_at(now)
 
     def _first_look_at(self, now: float) -> float | None:
@@ -153,11 +154,11 @@ class ReadinessProbe:
     def _note_activity(self, now: float, processes: Collection[ProcessInfo]) -> None:
         """Note since when the processes are the same ones and use no CPU."""
         pids = frozenset(each.pid for each in processes)
-        ticks = sum(each.cpu_ticks for each in processes)
-        idle = IDLE_SHARE * _TICKS_PER_SECOND * (now - self._looked_at) + 1
-        if pids != self._processes or ticks - self._cpu_ticks > idle:
+        used = sum(each.cpu_seconds for each in processes)
+        idle = IDLE_SHARE * (now - self._looked_at) + _CPU_RESOLUTION
+        if pids != self._processes or used - self._cpu_seconds > idle:
             self._idle_since = now
-        self._processes, self._cpu_ticks, self._looked_at = pids, ticks, now
+        self._processes, self._cpu_seconds, self._looked_at = pids, used, now
 
     def _look_for_address(self, pids: Collection[int], tables: SocketTables) -> Finding:
         address = self._config.ready.address

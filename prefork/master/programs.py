@@ -38,6 +38,8 @@ from time import monotonic
 from prefork.config import Config
 from prefork.errors import MachineError
 from prefork.master.children import Children
+from prefork.master.figures_reader import FiguresReader, FiguresSource
+from prefork.master.figures_writer import FiguresWriter
 from prefork.master.generation import Generation
 from prefork.master.master_record import Descriptors
 from prefork.master.owned_ports import owned_addresses
@@ -136,6 +138,7 @@ class Programs:
         self._guard_due_at: float | None = None
         """Monotonic time when a new guard is due; None: a guard runs, or none is needed."""
         self._programs: dict[int, Program] = {}
+        self.figures = FiguresReader(poller)
         self._orphaned_sessions: list[OrphanedSession] = []
         self._only: Program | None = None
         """The last program, if there is one slot only."""
@@ -163,8 +166,9 @@ class Programs:
             self.adopts_orphans = True
         if not self._guard:
             self._start_guard()
-        notify_socket, pipe = NotifySocket(), open_output_pipe()
-        program_pipes = ProgramPipes(notify_socket.address, pipe.writer)
+        notify_socket, figures_socket, pipe = NotifySocket(), NotifySocket(), open_output_pipe()
+        addresses = notify_socket.address, figures_socket.address
+        program_pipes = ProgramPipes(*addresses, pipe.writer)
         copy = os.dup(log_writer_pipe) if log_writer_pipe is not None else None
         relay = StderrRelay(
             pipe, self._poller, self._log, copy, lambda why: self._on_stderr_failure(worker, why)
@@ -179,10 +183,12 @@ class Programs:
         except BaseException:
             del self._programs[worker]
             notify_socket.close()
+            figures_socket.close()
             relay.close()
             raise
         finally:
             pipe.close_writer()
+        self._read_figures(program, figures_socket)
         self._poller.add_reader(notify_socket.fileno(), lambda: self._read_notices(program))
         stop_signal = signal.Signals[generation.config.stop_signal]
         self._guard.add(
@@ -201,8 +207,10 @@ class Programs:
         program = self._programs.get(worker)
         if program is None:
             return {}
+        source = self.figures.get(worker)
         return {
             "notify": program.notify.fileno(),
+            **({"figures": source.socket.fileno()} if source is not None else {}),
             "stderr": program.stderr.fd,
             "stderr_target": program.stderr.target_fd,
         }
@@ -289,7 +297,10 @@ class Programs:
         try:
             for notice in program.notify.read():
                 if self._is_from_program(notice, program):
-                    self._apply_notices(program, notify.decode_notification(notice.data))
+                    said = notify.decode_notification(notice.data)
+                    self._apply_notices(program, said)
+                    if (source := self.figures.get(program.worker)) is not None:
+                        source.add(notice.pid, said)
         except Exception as error:
             self._stop_watching(program)
             self._on_message(program.worker, InvalidMessage(f"{type(error).__name__}: {error}"))
@@ -328,6 +339,23 @@ class Programs:
         if said.get(notify.WATCHDOG) == "1" and program.config.timeout is not None:
             # From its first WATCHDOG=1 on, as with the heartbeat of a worker.
             process.row.floats[DEADLINE] = monotonic() + program.config.timeout
+
+    def _read_figures(self, program: Program, figures_socket: NotifySocket) -> None:
+        """Read the figures that a program reports from now on, into its row."""
+        process = self._children.get(program.worker)
+        assert process is not None, "it was spawned just now"
+
+        def complain(complaint: str) -> None:
+            text = "the figures of the program with pid %d are incomplete: %s"
+            self._log.logger.warning(text, program.pid, complaint)
+
+        source = FiguresSource(
+            figures_socket,
+            FiguresWriter(process.row),
+            lambda message: self._is_from_program(message, program),
+            complain,
+        )
+        self.figures.add(program.worker, source)
 
     # Signals.
 
@@ -372,6 +400,7 @@ class Programs:
         self._read_notices(program)  # messages that it sent before it died
         self._stop_watching(program)
         program.notify.hang_up(self._poller)
+        self.figures.remove(worker)
         program.stderr.read_last()
         if process_tree.session_members(program.pid):
             self._track_orphans(program)
@@ -406,6 +435,7 @@ class Programs:
                 self._start_guard()
             except MachineError:
                 self._guard_due_at = now + POLL_INTERVAL  # no memory or processes now: try again
+        self.figures.run_due(now)
         for relay in self._stderr_relays():
             relay.resume_if_due(now)
         self._looks.run_due(now)
@@ -421,7 +451,8 @@ class Programs:
 
     def next_deadline(self) -> float | None:
         """Return the monotonic time at which ``run_due`` is due although nothing happens."""
-        due = [at for at in (self._guard_due_at, self._looks.next_deadline()) if at is not None]
+        also = (self._guard_due_at, self._looks.next_deadline(), self.figures.next_deadline())
+        due = [at for at in also if at is not None]
         due += [relay.due_at for relay in self._stderr_relays() if relay.due_at is not None]
         return min(
             [*due, *(orphans.next_look_at for orphans in self._orphaned_sessions)], default=None
@@ -461,5 +492,6 @@ class Programs:
         self._guard.close()
         for program in self._programs.values():
             program.notify.close()
+        self.figures.close_copy()
         for relay in self._stderr_relays():
             relay.close_copy()

@@ -14,6 +14,7 @@ from prefork.pool import Pool
 from prefork.pool.workers import Worker
 from prefork.unix.scoreboard import EMPTY_ROW
 from prefork.wire.row_values import app_values, worker_values
+from prefork.wire.scoreboard import NOTHING_COUNTED
 
 
 def describe(
@@ -84,7 +85,8 @@ def describe_settings(config: Config) -> dict[str, Any]:
 
 def _read_row(worker: Worker, children: Children) -> dict[str, Any]:
     process = children.get(worker.id)
-    return process.row.read() if process is not None else EMPTY_ROW
+    gone = {**EMPTY_ROW, "uncounted": NOTHING_COUNTED}
+    return process.row.read() if process is not None else gone
 
 
 def _describe_worker(worker: Worker, children: Children, now: float) -> dict[str, Any]:

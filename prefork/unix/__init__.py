@@ -54,6 +54,7 @@ Measurements:
     cpu_usage.py              CPU usage of the cores and of processes
     memory.py                 malloc, available memory, out-of-memory kills
     memory_footprint.py       the memory of a process and its descendants
+    measurement_pace.py       when a costly measurement is due again
     cgroup.py                 the cgroups of this process
     time_zone.py              the local time zone
 """

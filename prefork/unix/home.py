@@ -3,6 +3,7 @@
     lock       held by the master while it lives (flock(2)); this lock tells whether an app runs
     state      JSON: name, command line and result of the last start
     deaths     JSON: the last deaths of its workers, written when its master ends
+    environment  JSON: the environment that the app keeps (config/kept_environment.py)
     control    the control socket
     log        the log of an app that was started in the background
     NAME.out   the output of its workers, and NAME.out.1.gz … the rotated files
@@ -42,6 +43,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from prefork.config.kept_environment import decode_environment, encode_environment
 from prefork.errors import MachineError, UsageError
 from prefork.unix.control import is_listening, listener_pid
 from prefork.unix.directory import Directory
@@ -49,13 +51,18 @@ from prefork.unix.identity import describe_group, describe_user
 from prefork.unix.lock_file import acquire_lock, is_locked
 from prefork.wire.registry_state import VERSION, RegistryState, decode_state, encode_state
 
+MAX_ENVIRONMENT_SIZE = 16 * 1024 * 1024
+"""The size of an environment file that is read: 2 MB of execve(2), six bytes for each in JSON."""
+
 MAX_STATE_SIZE = 1024 * 1024
 """The size in bytes of a state file that is read, at most; a real one has about a thousand."""
 
 _END_TIMEOUT = 0.5
 """Seconds that a master needs at most from the removal of its control socket to its end."""
 
-_STATE_FILES = ("state", "state.new", "deaths", "deaths.new")
+_STATE_FILES = tuple(
+    name + ending for name in ("state", "environment", "deaths") for ending in ("", ".new")
+)
 """Files that a master replaces, and the new ones before their rename."""
 
 APP_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
@@ -135,6 +142,16 @@ class AppFolder:
         except OSError as error:
             why = f"{error.strerror}; only a member of a group can give it a file"
             raise MachineError(f"control-group: cannot share {self.path}: {why}") from error
+
+    @classmethod
+    def from_descriptors(cls, path: Path, fds: Mapping[str, int]) -> "AppFolder":
+        """Return the folder at ``path`` whose ``descriptors`` this process has got."""
+        home = Directory(path.parent, fds["registry"])
+        return cls(home, Directory(path, fds["registry_folder"]), fds["registry_lock"])
+
+    def write_environment(self, environ: Mapping[str, str]) -> None:
+        """Replace the environment that the app keeps. Raises MachineError."""
+        _write_atomically(self._directory, "environment", encode_environment(environ), 0o600)
 
     def write_state(self, state: Mapping[str, Any]) -> None:
         """Replace the state file atomically. Raises MachineError."""
@@ -246,6 +263,20 @@ class RegistryEntry:
                 return _read_deaths(folder)
         except OSError:
             return b""
+
+    def read_environment(self) -> dict[str, str] | None:
+        """Return the environment that the app keeps; None: it has none. Raises MachineError."""
+        path = self.path / "environment"
+        try:
+            with _open_app_folder(self.path) as folder:
+                return decode_environment(folder.read(path.name, MAX_ENVIRONMENT_SIZE).decode())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise MachineError(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:
+            advice = "--update-env replaces it by the environment of this shell"
+            raise MachineError(f"{path} is not what prefork wrote ({error}); {advice}") from None
 
     def is_running(self) -> bool:
         """Return whether a master holds the lock.

@@ -72,10 +72,10 @@ def fetch_listeners(connection: socket.socket) -> list[Listener]:
         ) from error
     answer = wire.decode_answer(data)
     assert isinstance(answer, wire.Result), "hand_over has no intermediate answers"
-    return _rebuild(answer.value["listeners"], fds)
+    return rebuild_listeners(answer.value["listeners"], fds)
 
 
-def _rebuild(described: Sequence[Any], fds: Sequence[int]) -> list[Listener]:
+def rebuild_listeners(described: Sequence[Any], fds: Sequence[int]) -> list[Listener]:
     """Return the listeners that the descriptors and their descriptions stand for."""
     listeners = []
     for description, fd in zip(described, fds, strict=True):

@@ -17,6 +17,11 @@ Design
 - **A program may write READY=1 to a descriptor as well** (``NOTIFY_FD``,
   ``connect_notify_socket``): Node and shells cannot send to a unix datagram socket, and would have
   to wait for ``--min-uptime`` or start a process for one message.
+- **Figures go to a socket of their own** (``PREFORK_FIGURES_FD``), whose descriptor does not block.
+  A program reports them from its event loop, which must not wait for a master that hangs; a report
+  that is lost is made good by the next one. READY=1 is said once, and waits. Rejected: one socket
+  for both. A READY=1 behind ten other messages would be lost, or a request would wait; and each
+  report would wake the master, which reads this socket once a second (master/figures_reader.py).
 """
 
 import socket
@@ -45,12 +50,14 @@ class NotifyMessage:
     uid: int
 
 
-def connect_notify_socket(address: str) -> int:
+def connect_notify_socket(address: str, blocking: bool = True) -> int:
     """Return a descriptor that is connected to ``address``; each write is one message.
 
-    Raises MachineError.
+    ``blocking``: a write waits while the master has ten messages to read; otherwise it fails with
+    EAGAIN. Raises MachineError.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+    kind = socket.SOCK_DGRAM if blocking else socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
+    with socket.socket(socket.AF_UNIX, kind) as sock:
         try:
             sock.connect("\0" + address[1:])
         except OSError as error:

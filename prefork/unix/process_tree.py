@@ -15,36 +15,42 @@ Design
 import ctypes
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 _PR_SET_CHILD_SUBREAPER = 36
+_UTIME = 7
+"""The place of utime, before stime, cutime and cstime, behind session in /proc/PID/stat."""
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _DEAD_STATES = ("Z", "X")
 """States of /proc/PID/stat: a zombie, and a process that is being removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
-    """One process as /proc described it a moment ago. ``cpu_ticks``: the CPU time that it used."""
+    """One process as /proc described it a moment ago.
+
+    ``cpu_seconds``: the CPU time of its threads, and of its children that it has waited for.
+    """
 
     pid: int
     parent: int
     session: int
     is_dead: bool
-    cpu_ticks: int = 0
+    cpu_seconds: float = 0.0
 
 
 def read_process(pid: int) -> ProcessInfo | None:
-    """Return parent, session and state of a process; None when it does not exist."""
+    """Return parent, session, state and CPU time of a process; None when it does not exist."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # The name in parentheses may contain any character, parentheses too.
-            words = file.read().rpartition(b")")[2].split()
-        state, parent, _, session = words[:4]
-        ticks = int(words[11]) + int(words[12])
-    except (OSError, ValueError, IndexError):
+            state, parent, _, session, *others = file.read().rpartition(b")")[2].split()
+    except (OSError, ValueError):
         return None
-    return ProcessInfo(pid, int(parent), int(session), state.decode() in _DEAD_STATES, ticks)
+    cpu_seconds = sum(map(int, others[_UTIME : _UTIME + 4])) / _TICKS_PER_SECOND
+    is_dead = state.decode() in _DEAD_STATES
+    return ProcessInfo(pid, int(parent), int(session), is_dead, cpu_seconds)
 
 
 def iter_processes() -> Iterator[ProcessInfo]:
@@ -52,6 +58,37 @@ def iter_processes() -> Iterator[ProcessInfo]:
     for name in os.listdir("/proc"):
         if name.isdigit() and (found := read_process(int(name))) is not None:
             yield found
+
+
+class ProcessTable:
+    """The processes of one look at /proc, by pid and by parent."""
+
+    def __init__(self, processes: Iterable[ProcessInfo] | None = None) -> None:
+        found = iter_processes() if processes is None else processes
+        self._processes = {each.pid: each for each in found}
+        self._related: dict[int, list[ProcessInfo]] = {}
+        """By pid: the children, and the members of the session that the process leads or led."""
+        for each in self._processes.values():
+            for relative in {each.parent, each.session} - {each.pid}:
+                self._related.setdefault(relative, []).append(each)
+
+    def tree(self, root: int) -> list[ProcessInfo]:
+        """Return the process ``root``, its descendants, and those of its session that lost their
+        parent; empty when ``root`` does not exist.
+
+        A program that was forked by a shell in the session of its terminal is no descendant of it,
+        so only a session that began at ``root`` counts, not one that began above.
+        """
+        if root not in self._processes:
+            return []
+        found = {root: self._processes[root]}
+        waiting = [root]
+        for pid in waiting:  # the list grows during the loop
+            for each in self._related.get(pid, ()):
+                if each.pid not in found:
+                    found[each.pid] = each
+                    waiting.append(each.pid)
+        return list(found.values())
 
 
 def session_members(session: int) -> list[int]:

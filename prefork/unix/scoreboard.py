@@ -63,6 +63,7 @@ DUE = FIELD_INDEX["due"]
 SEQUENCE = FIELD_INDEX["sequence"]
 SHARES = FIELD_INDEX["shares"]
 WORKING = FIELD_INDEX["working"]
+UNCOUNTED = FIELD_INDEX["uncounted"]
 """Indexes of fields in a row of the workers' part."""
 
 _ROWS_USED = HEAD_INDEX["rows"]

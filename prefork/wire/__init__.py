@@ -3,6 +3,8 @@
 control.py              the control protocol: requests and answers as JSON lines
 death_file.py           the last deaths of an app's workers, in its folder
 fields.py               the fields of the scoreboard, and the values made of them
+figure_totals.py        figures of the processes of a program, added up
+figures_message.py      figures of requests that a program reports
 guard_messages.py       messages of the master to the guard of its programs
 histogram.py            response times in logarithmic buckets, and quantiles
 log_writer_messages.py  messages between the master and the log writer or the status server

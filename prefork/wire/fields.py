@@ -18,6 +18,11 @@ Design
   and a command reads the scoreboard of a master of another version.
 - **A value that has no field of its own** (a quantile, the age of a heartbeat) is declared as a
   ``Value`` below the fields. A value of the same name as a field is declared with the field.
+- **A field that no process counts is told from a field that is 0.** A program that reports no
+  requests, or a ``main(listener)`` with a protocol of its own, would otherwise look idle. Such
+  fields are bits of ``uncounted``, and their values are None: a dash in tables, null in JSON, and
+  absent in metrics. The bits name what is not counted, because a worker of an earlier version
+  leaves them at 0.
 """
 
 from collections.abc import Iterable, Iterator
@@ -80,7 +85,8 @@ class Phrase:
 class Value:
     """A value of a worker, and of all workers of an app: a key of ``list --json``.
 
-    ``unit``: s, bytes, 1/s; empty: a count. ``text``: its explanation.
+    ``unit``: s, bytes, 1/s; empty: a count. ``text``: its explanation. ``made_of``: the field that
+    has to be counted, where it is another than the key; ``times``: the histogram.
     """
 
     key: str
@@ -89,6 +95,7 @@ class Value:
     formula: Formula
     column: TableColumn | None = None
     phrase: Phrase | None = None
+    made_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +203,7 @@ FIELDS = (
     Field("working", "Q", "", "worker",
           "pieces of work in progress that the app marked with prefork.busy()", "gauge"),
     Field("due", "d", "s", "worker", "monotonic time for which the next heartbeat is planned"),
+    Field("uncounted", "Q", "", "worker", "a bit for each field that no process counts"),
 )
 """The fields of a row. The master's record has those whose writer is ``master``."""
 # fmt: on
@@ -210,17 +218,17 @@ _VALUES_WITHOUT_FIELD = (
           "6 %; for an app: of all requests of its workers, not of the workers' quantiles",
           quantile_of_times,
           TableColumn("p50", apps=8, workers=7, place=3, is_sort_key=True),
-          Phrase("latency", "p50 {}", place=7)),
+          Phrase("latency", "p50 {}", place=7), made_of="times"),
     Value("p99", "s", "the same for 99 of 100 requests",
           quantile_of_times,
           TableColumn("p99", apps=4, workers=3, place=4, is_sort_key=True),
-          Phrase("latency", "p99 {}", place=8)),
+          Phrase("latency", "p99 {}", place=8), made_of="times"),
     Value("answered", "", 'answered requests by class: {"2xx": 12, ...}', totals_by_class,
-          phrase=Phrase("answered", place=3)),
+          phrase=Phrase("answered", place=3), made_of="answered_2xx"),
     Value("silent", "s",
           "time since the last heartbeat, or since the next one is due: an idle worker beats "
           "rarely",
-          longest_silence),
+          longest_silence, made_of="beat"),
 )
 # fmt: on
 

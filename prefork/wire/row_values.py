@@ -9,6 +9,7 @@ from typing import Any
 
 from prefork.wire.fields import VALUES
 from prefork.wire.row_formulas import RowReadings
+from prefork.wire.scoreboard import is_counted
 
 KEY_WIDTH = 23
 """Width of the column of keys in the explanation, in characters."""
@@ -29,9 +30,14 @@ def app_values(rows: RowReadings, now: float) -> dict[str, Any]:
     """Return the values of all given workers together, with the keys of ``worker_values``.
 
     They are sums, maxima (lag, oldest, silent) and the quantiles of all requests. Workers that have
-    ended are not included.
+    ended are not included. None: no worker counts what the value is made of.
     """
-    return {value.key: value.formula(value.key, rows, now) for value in VALUES}
+    values: dict[str, Any] = {}
+    for value in VALUES:
+        counted = [row for row in rows if is_counted(row, value.made_of or value.key)]
+        is_known = counted or not rows
+        values[value.key] = value.formula(value.key, counted, now) if is_known else None
+    return values
 
 
 def explain_values(indent: str) -> str:

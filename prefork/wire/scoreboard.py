@@ -26,6 +26,9 @@ Design
   readers judge a worker by it, because an idle worker beats seldom.
 """
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from prefork.wire import histogram
 from prefork.wire.fields import FIELDS, HEAD
 
@@ -73,6 +76,28 @@ HISTOGRAM_INDEX = 48
 """Position of the histogram of response times in a row, in units of FIELD_SIZE: one counter per
 bucket."""
 
+TIMES = "times"
+"""The name of the histogram in a row that is read."""
+
+_UNCOUNTED_BITS = {
+    **{field.name: 1 << index for index, field in enumerate(WORKER_FIELDS)},
+    TIMES: 1 << 62,  # below the bit that makes a number implausible
+}
+"""The bit of each field, and of the histogram, in the field ``uncounted``."""
+
+CONNECTION_FIELDS = ("in_flight", "connections", "accepted")
+"""The fields that a ``main(listener)`` counts: prefork sees its connections, and no requests."""
+
+REQUEST_FIELDS = (
+    *("requests", "oldest", "accept_wait", "accept_asked", "unanswered", "sent", "busy", "lag"),
+    *(f"answered_{digit}xx" for digit in "12345"),
+    *("took", "rate", TIMES),
+)
+"""The fields that only a worker which sees requests counts, beside those above."""
+
+ALIVE_FIELDS = ("beat", "due", "working")
+"""The fields that any Python worker writes, and no program."""
+
 assert len(MASTER_FIELDS) * FIELD_SIZE <= RECORD_SIZE
 assert len(WORKER_FIELDS) <= HISTOGRAM_INDEX
 assert (HISTOGRAM_INDEX + histogram.BUCKET_COUNT) * FIELD_SIZE <= ROW_SIZE
@@ -90,6 +115,20 @@ def plausible_count(count: int) -> int:
 def plausible_time(time: float) -> float:
     """Return a float from the workers' part; 0.0 for NaN, a negative or a huge value."""
     return time if 0.0 <= time <= MAX_TIME else 0.0
+
+
+def uncounted_bits(names: Iterable[str]) -> int:
+    """Return ``uncounted`` for a worker whose fields of these names no process counts."""
+    return sum(_UNCOUNTED_BITS[name] for name in set(names))
+
+
+NOTHING_COUNTED = uncounted_bits((*CONNECTION_FIELDS, *REQUEST_FIELDS, *ALIVE_FIELDS))
+"""``uncounted`` of a worker whose fields no process counts: a program that reports none."""
+
+
+def is_counted(row: Mapping[str, Any], name: str) -> bool:
+    """Return whether the worker of a row counts the field ``name``, or the histogram ``times``."""
+    return not row["uncounted"] & _UNCOUNTED_BITS.get(name, 0)
 
 
 def check_magic(magic: int) -> None:

@@ -39,6 +39,7 @@ FORCE = Argument("force", "kill the master and its workers", ("--force",))
 STOP_FIRST = Argument(
     "stop_first", "stop and start even where a reload is enough", ("--stop-first",)
 )
+UPDATE_ENV = Argument("update_env", "take the environment of this shell", ("--update-env",))
 JSON = Argument("json", "print everything as JSON", ("--json",))
 DRY_RUN = Argument("dry_run", "print what would be done", ("--dry-run",))
 WORKERS = Argument("workers", "a number, or +N or -N", metavar="N", is_sent=True)
@@ -88,6 +89,7 @@ START_ARGUMENTS = (
     Argument("targets", metavar="TARGET", count="+", completes=(Completes.APPS, Completes.FILES)),
     Argument("attach", "follow the logs until Ctrl-C, then the app keeps running", ("--attach",)),
     NO_WAIT,
+    UPDATE_ENV,
     ONLY,
     ENV_TABLES,
     Argument("dry_run", DRY_RUN.text, DRY_RUN.flags, group=WITH_FILE),
@@ -122,7 +124,8 @@ START = Verb(
     "start apps in the background: a target, a file with several, or a name",
     "It serves an app with any option of serving; starts, reloads or leaves the apps of a "
     "file until they are as the file says; or starts apps of the list again, as they were "
-    "started before. `--attach` follows the logs until Ctrl-C.",
+    "started before, with the environment that they had then; `--update-env` takes that of "
+    "your shell. `--attach` follows the logs until Ctrl-C.",
     START_ARGUMENTS,
     usage=(
         "prefork start [OPTIONS] MODULE:CALLABLE      an app; OPTIONS are those of serving,",
@@ -148,9 +151,10 @@ RESTART = Verb(
     ("restart",),
     "reload, or stop and start where a changed setting needs a new master",
     "The verb prints which options need a new master. The next master gets the same sockets: "
-    "clients that connect meanwhile wait, and none is refused. With `--stop-first` it gets the "
-    "environment of your shell, too.",
-    (SOME_APPS, QUICK, FORCE, STOP_FIRST, TIMEOUT, NO_WAIT),
+    "clients that connect meanwhile wait, and none is refused. It keeps the environment that "
+    "the app was started with; `--update-env` takes that of your shell, which needs a new "
+    "master.",
+    (SOME_APPS, QUICK, FORCE, STOP_FIRST, UPDATE_ENV, TIMEOUT, NO_WAIT),
     run="prefork.cli.verbs.restart:restart",
 )
 
@@ -330,8 +334,8 @@ CHECK = Verb(
 SAVE = Verb(
     ("save",),
     "save which apps run, for resurrect",
-    "The list is `saved.toml` in the home, with the numbers of workers that `scale` set and "
-    "without the values of `-e`.",
+    "The list is `saved.toml` in the home, which only you can read, with the numbers of "
+    "workers that `scale` set and the environment of each app.",
     run="prefork.cli.verbs.save:save",
 )
 

@@ -3,7 +3,7 @@
 The program finds
 
 * the shared sockets from descriptor 3 on (sd_listen_fds(3)), and behind them a descriptor for
-  READY=1;
+  READY=1 and one for the figures of its requests;
 * /dev/null as its stdin, and no other descriptors;
 * default signals, and a session of its own;
 * its slot, generation and name in the environment.
@@ -11,7 +11,8 @@ The program finds
 The ready pipe closes at the exec, which tells the master that the exec worked.
 
 READY=1 may also be written to a descriptor, for programs that cannot send to a unix datagram socket
-(``NOTIFY_FD``, unix/notify.py). The shared sockets block, which they do not in Python workers
+(``NOTIFY_FD``, unix/notify.py), and figures to another one (``PREFORK_FIGURES_FD``,
+wire/figures_message.py). The shared sockets block, which they do not in Python workers
 (unix/listeners.py).
 """
 
@@ -34,12 +35,17 @@ from prefork.worker.shutdown import GROUP_SIGNALS
 FIRST_FD = 3
 """The first descriptor of the shared sockets (SD_LISTEN_FDS_START of sd_listen_fds(3))."""
 
+_NOTIFY_DESCRIPTORS = 2
+"""Descriptors behind the shared sockets: NOTIFY_FD and PREFORK_FIGURES_FD."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProgramPipes:
-    """What the master holds for a program: the address for READY=1, and the pipe of its stderr."""
+    """What the master holds for a program: the addresses for READY=1 and for the figures of its
+    requests, and the pipe of its stderr."""
 
     notify_socket: str
+    figures_socket: str
     stderr_fd: int
 
 
@@ -67,7 +73,7 @@ def start_session() -> None:
 
 def duplicate_above_sockets(fd: int, sockets: int) -> int:
     """Return a copy of ``fd`` above the descriptors that the program will find."""
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD + sockets + 1)
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD + sockets + _NOTIFY_DESCRIPTORS)
 
 
 def exec_program(
@@ -100,6 +106,7 @@ def _set_variables(
     environ, pid = os.environ, str(os.getpid())
     environ["NOTIFY_SOCKET"] = pipes.notify_socket
     environ["NOTIFY_FD"] = str(FIRST_FD + len(listeners))
+    environ["PREFORK_FIGURES_FD"] = str(FIRST_FD + len(listeners) + 1)
     if listeners:
         environ["LISTEN_FDS"] = str(len(listeners))
         environ["LISTEN_PID"] = pid
@@ -118,12 +125,16 @@ def _socket_name(listener: Listener) -> str:
 
 
 def _arrange_descriptors(sockets: list[int], pipes: ProgramPipes) -> None:
-    """Move the sockets to descriptors 3, 4, … and the notify socket behind them. No descriptor
-    beyond these survives the exec."""
+    """Move the sockets to descriptors 3, 4, … and those for READY=1 and for figures behind them. No
+    descriptor beyond these survives the exec."""
     # Copies first: the descriptors 3, 4, … may be sockets that are still to be moved.
     copies = [
         duplicate_above_sockets(fd, len(sockets))
-        for fd in (*sockets, connect_notify_socket(pipes.notify_socket))
+        for fd in (
+            *sockets,
+            connect_notify_socket(pipes.notify_socket),
+            connect_notify_socket(pipes.figures_socket, blocking=False),
+        )
     ]
     beyond = FIRST_FD + len(copies)
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)

@@ -1,14 +1,17 @@
-"""Helpers: servers of programs, and the Node program that tells its version."""
+"""Helpers: servers of programs, their entries in the list, and the Node program that tells its
+version."""
 
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from tests.live.harness import APPS, Server
+from prefork import Client
+from tests.live.harness import APPS, HOME, Server
 
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
 
@@ -30,6 +33,12 @@ def running_program(
         for process in descendants:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+
+
+def listed(name: str) -> dict[str, Any]:
+    """Return the entry of this app in the list, after its master read all earlier messages."""
+    (app,) = [app for app in Client(Path(HOME)).apps() if app["name"] == name]
+    return app
 
 
 def write_node(folder: Path, version: int) -> None:

@@ -94,7 +94,7 @@ def test_every_descriptor_of_a_program_has_a_role(home: Home) -> None:
     home.run_ok("start", "--name", "shop", "--log-dir", ".", "--", "sleep", "600")
     _, record = read_state(home)
     (worker,) = record.workers
-    assert {"notify", "stderr", "stderr_target"} < set(worker.descriptors)
+    assert {"notify", "figures", "stderr", "stderr_target"} < set(worker.descriptors)
     assert "guard" in record.descriptors
     assert_all_have_roles(record)
 

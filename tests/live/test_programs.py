@@ -9,15 +9,13 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from prefork import Client
 from tests.live.client_load import client_load
-from tests.live.harness import HOME, command, command_line, is_alive, shared_folder, wait_for
-from tests.live.programs import needs_node, running_program, write_node
+from tests.live.harness import command, command_line, is_alive, shared_folder, wait_for
+from tests.live.programs import listed, needs_node, running_program, write_node
 from tests.live.reloads import assert_nothing_lost, reload
 
 needs_cc = pytest.mark.skipif(not shutil.which("gcc"), reason="there is no C compiler")
@@ -64,12 +62,6 @@ def say(what):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
         line.sendto(what.encode(), "\\0" + os.environ["NOTIFY_SOCKET"][1:])
 """
-
-
-def listed(name: str) -> dict[str, Any]:
-    """Return the entry of this app in the list, after its master read all earlier messages."""
-    (app,) = [app for app in Client(Path(HOME)).apps() if app["name"] == name]
-    return app
 
 
 def is_there(pid: int) -> bool:
@@ -159,7 +151,8 @@ def test_a_shell_script_is_supervised_without_a_socket(tmp_path: Path) -> None:
     script.chmod(0o755)
     with running_program(tmp_path, ["./work.sh"], "--min-uptime", "50ms", workers=2) as server:
         assert "work: supervising ./work.sh, 2 workers" in server.log
-        server.wait_log(r"^no sockets, 0 1 2 3 4 $", 2)  # 3 is NOTIFY_FD, 4 is that of ls
+        # 3 is NOTIFY_FD, 4 is PREFORK_FIGURES_FD, and 5 is that of ls.
+        server.wait_log(r"^no sockets, 0 1 2 3 4 5 $", 2)
         first = pids(tmp_path / "pids", 2)[0]
         os.kill(first, signal.SIGKILL)
         server.wait_log(r"gone: killed by a signal \(SIGKILL\)")

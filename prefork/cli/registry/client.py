@@ -126,7 +126,8 @@ class Client:
 
         {VALUES}
 
-    Programs, and apps that own their accept loop, have no figures of requests: they are 0.
+    A figure is None where no worker counts it: a program counts those that it reports, and of an
+    app that owns its accept loop only connections are known.
     """
 
     def __init__(self, where: str | os.PathLike[str] | None = None) -> None:
@@ -150,11 +151,12 @@ class Client:
         """Describe every app, with the CPU and memory that it uses.
 
         ``cpu``: percent of one core, over a fifth of a second; ``memory``: bytes, PSS. Both are
-        there for each worker and for all processes of the app together; None: we may not look at
-        the process. It is what ``list --json`` and ``show --json`` print; with ``--watch``, rate,
-        p50 and p99 are those of the last four seconds.
+        there for each worker, with the processes below it, and for all processes of the app
+        together; None: this user may not look at one of them. It is what ``list --json`` and
+        ``show --json`` print; with ``--watch``, rate, p50 and p99 are those of the last four
+        seconds.
         """
-        # Only measuring usage needs psutil.
+        # Only measuring usage needs it.
         from prefork.cli.registry.process_usage import measure_usage  # noqa: PLC0415
 
         return measure_usage(self.apps())

@@ -5,22 +5,25 @@
     [apps."web"]
     here = "/srv/web"
     arguments = ["--name", "web", "app:main"]
+    environment = ["PATH=/usr/bin"]
     scaled = { workers = 3, settings = 1 }
 
 ``here`` is the working directory of the start, and ``arguments`` are those of the master.
-``scaled`` is present if the operator set the number of workers (pool/policy.py). ``v`` is the
-version of the format (wire/versions.py).
+``environment`` is what the app keeps (kept_environment.py); without it the app gets that of the
+command. ``scaled`` is present if the operator set the number of workers (pool/policy.py). ``v`` is
+the version of the format (wire/versions.py).
 
-Folders and arguments are bytes to the kernel. Python decodes them with os.fsdecode, which turns a
-byte that is no UTF-8 into a lone surrogate (PEP 383). TOML allows Unicode scalar values only, so
-such a text is written as its bytes in hexadecimal: ``{ bytes = "2f746d702fff" }``.
+Folders, arguments and variables are bytes to the kernel. Python decodes them with os.fsdecode,
+which turns a byte that is no UTF-8 into a lone surrogate (PEP 383). TOML allows Unicode scalar
+values only, so such a text is written as its bytes in hexadecimal: ``{ bytes = "2f746d702fff" }``.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prefork.config.kept_environment import check_variable
 from prefork.config.toml_text import toml_string
 from prefork.wire.versions import LaterVersionError, require_known_version
 
@@ -36,6 +39,7 @@ class SavedApp:
     arguments: tuple[str, ...]
     scaled: object = None
     """The table ``scaled`` of the file, not validated; None if there is none."""
+    environment: Mapping[str, str] | None = None
 
 
 def dump(apps: Mapping[str, SavedApp]) -> str:
@@ -58,9 +62,18 @@ def load(text: str) -> dict[str, SavedApp]:
 
 
 def _format_table(name: str, app: SavedApp) -> str:
-    arguments = "".join(f"    {_format_text(word)},\n" for word in app.arguments)
-    start = f"here = {_format_text(app.working_directory)}\narguments = [\n{arguments}]\n"
+    start = (
+        f"here = {_format_text(app.working_directory)}\n{_format_list('arguments', app.arguments)}"
+    )
+    if app.environment is not None:
+        variables = [f"{key}={value}" for key, value in sorted(app.environment.items())]
+        start += _format_list("environment", variables)
     return f"[apps.{toml_string(name)}]\n{start}{_format_scaled(app.scaled)}"
+
+
+def _format_list(key: str, words: Iterable[str]) -> str:
+    lines = "".join(f"    {_format_text(word)},\n" for word in words)
+    return f"{key} = [\n{lines}]\n"
 
 
 def _format_scaled(scaled: object) -> str:
@@ -79,10 +92,24 @@ def _format_text(text: str) -> str:
 
 
 def _parse_app(table: Mapping[str, Any]) -> SavedApp:
-    words = table["arguments"]
+    environment = None
+    if "environment" in table:
+        pairs = [word.partition("=") for word in _parse_list(table["environment"])]
+        environment = {name: value for name, _, value in pairs}
+        for name, value in environment.items():
+            check_variable(name, value)
+    return SavedApp(
+        _parse_text(table["here"]),
+        tuple(_parse_list(table["arguments"])),
+        table.get("scaled"),
+        environment,
+    )
+
+
+def _parse_list(words: object) -> list[str]:
     if not isinstance(words, list):
         raise TypeError(words)
-    return SavedApp(_parse_text(table["here"]), tuple(map(_parse_text, words)), table.get("scaled"))
+    return list(map(_parse_text, words))
 
 
 def _parse_text(value: object) -> str:

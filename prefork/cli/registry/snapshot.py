@@ -32,7 +32,7 @@ class AppSampler:
         Raises PreforkError.
         """
         apps = []
-        for app in map(self._usage.sample, self._client.apps()):
+        for app in self._usage.sample(self._client.apps()):
             board = open_app_scoreboard(app) if is_running(app) else None
             stats = self._windowed.setdefault(str(app["name"]), WindowedStats())
             apps.append(stats.add_to(app, list(board or ()), time.monotonic()))

@@ -20,6 +20,7 @@ from operator import sub
 from typing import Any
 
 from prefork.wire import histogram
+from prefork.wire.scoreboard import TIMES, is_counted
 
 WINDOW_SECONDS = 4.0
 """Seconds that the samples span at most."""
@@ -46,19 +47,20 @@ class WindowedStats:
 
         They are set for each worker and for all workers together (``figures``). ``rows``: the rows
         of the app's scoreboard; ``now``: seconds of the monotonic clock. Workers without a row, and
-        apps without rows, keep the figures that they had.
+        apps without rows, keep the figures that they had, as do workers that do not count these.
         """
         if not rows:
             return dict(app)
-        self._samples = {row["worker"]: self._add_sample(row, now) for row in rows}
-        by_pid = {row["pid"]: self._samples[row["worker"]] for row in rows}
+        counted = [row for row in rows if is_counted(row, "requests") and is_counted(row, TIMES)]
+        self._samples = {row["worker"]: self._add_sample(row, now) for row in counted}
+        by_pid = {row["pid"]: self._samples[row["worker"]] for row in counted}
         workers = [
             {**worker, **_compute_stats([by_pid[worker["pid"]]])}
             if worker["pid"] in by_pid
             else worker
             for worker in app.get("workers", ())
         ]
-        app_stats = _compute_stats(list(self._samples.values()))
+        app_stats = _compute_stats(list(self._samples.values())) if counted else {}
         return {**app, "workers": workers, "figures": {**app.get("figures", {}), **app_stats}}
 
     def _add_sample(self, row: Mapping[str, Any], now: float) -> deque[_Sample]:

@@ -9,6 +9,7 @@ restart.py         restart: a reload where that is enough, otherwise a new maste
 start_command.py   start: decides between a file, a new app and an app of the list
 start_file.py      start FILE.toml and check: what the file asks for, compared with what runs
 launch.py          start one app in the background and report the outcome
+master_start.py    become the master of an app, in a child process of the command
 parallel_tasks.py  run tasks in child processes, in an order, several at a time
 save.py            save and resurrect: the list of running apps, kept in a file
 systemd_unit.py    startup, unstartup and init: a systemd unit and a sample settings file

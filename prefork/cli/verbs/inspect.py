@@ -41,7 +41,7 @@ def list_apps(client: Client, options: Options) -> int:
 
 def show(client: Client, options: Options) -> int:
     """Print the description of each named app. Return the exit code."""
-    # Only measuring usage needs psutil.
+    # Only measuring usage needs it.
     from prefork.cli.registry.process_usage import measure_usage  # noqa: PLC0415
 
     for app in measure_usage([client.describe(entry) for entry in client.find(*options.targets)]):

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -10,6 +10,8 @@ from prefork.cli.output.standard_output import OutputError, print_error
 from prefork.cli.registry.app_state import is_running
 from prefork.cli.registry.client import Client, NotRunningError
 from prefork.cli.serve.settings_loader import SettingsLoader, start_folder
+from prefork.cli.verbs.master_start import MasterStart
+from prefork.config.kept_environment import keep_environment
 from prefork.config.target import require_target, resolve_name
 from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.pool.policy import ManualTarget
@@ -59,21 +61,32 @@ def start_again(
     entry: RegistryEntry,
     wait_options: WaitOptions = WaitOptions(),
     listeners: Sequence[Listener] = (),
+    update_env: bool = False,
 ) -> RegistryEntry:
     """Start an app of the list that does not run, as it was started before.
 
-    It gets the number of workers that ``scale`` set. ``listeners``: the sockets that its last
-    master had, if they are still open. Raises PreforkError.
+    It gets the number of workers that ``scale`` set, and the environment that it keeps.
+    ``listeners``: the sockets that its last master had, if they are still open. ``update_env``: it
+    gets the environment of this command instead. Raises PreforkError.
     """
     entry.require_manageable()
     entry.require_readable()
     arguments, start_dir = entry.state.get("arguments"), entry.state.get("here")
     if not isinstance(arguments, list) or not isinstance(start_dir, str):
         raise UsageError(f"{entry.name}: how it was started is not known; start it by its target")
+    environment = None if update_env else entry.read_environment()
     folder = _claim_name(client, entry.name)
     arguments = [str(argument) for argument in arguments]
     inherited = InheritedState(listeners, ManualTarget.parse(entry.state.get("scaled")))
-    return launch(client, folder, start_dir, arguments, wait_options, inherited=inherited)
+    return launch(
+        client,
+        folder,
+        start_dir,
+        arguments,
+        wait_options,
+        inherited=inherited,
+        environment=environment,
+    )
 
 
 def _claim_name(client: Client, name: str) -> AppFolder:
@@ -105,13 +118,18 @@ def launch(
     wait_options: WaitOptions,
     is_new: bool = False,
     inherited: InheritedState = NOTHING_INHERITED,
+    environment: Mapping[str, str] | None = None,
 ) -> RegistryEntry:
     """Start a master in ``start_dir`` and wait until all its workers serve; return the app's entry.
 
     ``folder``: the claimed folder of the app; ``is_new``: remove it when the start fails so early
-    that there is nothing to remember; ``inherited``: what the last master left. Raises
-    PreforkError, StartFailedError.
+    that there is nothing to remember; ``inherited``: what the last master left; ``environment``:
+    what the app keeps, None: that of this command. Raises PreforkError, StartFailedError.
     """
+    kept = keep_environment(os.environ if environment is None else environment)
+    folder.write_environment(kept)
+    is_waited_for = wait_options.wait
+    start = MasterStart(folder, start_dir, tuple(arguments), kept, is_waited_for, inherited)
     # Buffered output would be written by the child once more. An error is reported at the end.
     with suppress(OutputError):
         sys.stdout.flush()
@@ -119,7 +137,7 @@ def launch(
     child = os.fork()
     if child == 0:
         # os._exit, because the exit handlers and buffers are those of the command.
-        os._exit(_serve_in_child(folder, start_dir, arguments, wait_options, inherited))
+        os._exit(start.run())
     folder.close_copy()
     for listener in inherited.listeners:
         listener.socket.close()
@@ -182,38 +200,3 @@ def _describe_end(entry: RegistryEntry) -> str:
         status, code = "another master runs now", None
     message = f"it was ready, and does not run any more: {status or 'it was deleted'}"
     raise RefusedError(f"{entry.name}: {message}", code or UsageError.exit_code)
-
-
-def _serve_in_child(
-    folder: AppFolder,
-    start_dir: str,
-    arguments: Sequence[str],
-    wait_options: WaitOptions,
-    inherited: InheritedState,
-) -> int:
-    """Be the master, in the child process of a start; return the exit code."""
-    from prefork.cli.serve.run_master import serve  # noqa: PLC0415 - only the child needs it
-
-    try:
-        try:
-            os.chdir(start_dir)
-        except OSError as error:
-            raise UsageError(
-                f"{folder.name}: cannot go to {start_dir}: {error.strerror}"
-            ) from error
-        os.environ["PWD"] = start_dir
-        if not wait_options.wait:
-            _detach_output()
-        settings = SettingsLoader(arguments, os.environ)
-        return serve(settings, settings.read().config, folder, inherited)
-    except PreforkError as error:
-        print_error(str(error))
-        return error.exit_code
-
-
-def _detach_output() -> None:
-    """Point stdout and stderr to /dev/null: the outcome is in the list and in the log."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (1, 2):
-        os.dup2(nowhere, stream)
-    os.close(nowhere)

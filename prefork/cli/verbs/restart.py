@@ -59,7 +59,7 @@ def _restart_running(client: Client, entry: RegistryEntry, options: Options) -> 
     entry.require_readable()
     if not entry.state.get("managed"):
         raise UsageError("it runs in the foreground: restart it where it was started")
-    if options.force or options.quick or options.stop_first:
+    if options.force or options.quick or options.stop_first or options.update_env:
         _stop_and_start(client, entry, options)
     elif (why := _restart_reason(client, entry, options)) is not None:
         print(f"{entry.name}: stops and starts: {why}")
@@ -121,4 +121,5 @@ def _start(
     client: Client, entry: RegistryEntry, options: Options, listeners: Sequence[Listener] = ()
 ) -> None:
     wait_options = WaitOptions(not options.no_wait, options.timeout)
-    start_again(client, RegistryEntry(entry.path), wait_options, listeners)
+    update_env = options.update_env
+    start_again(client, RegistryEntry(entry.path), wait_options, listeners, update_env)

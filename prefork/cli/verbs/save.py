@@ -1,11 +1,13 @@
 """``prefork save`` and ``resurrect``: the list of running apps, kept as ``saved.toml`` in the home.
 
-The file has how each app was started, and the number of workers that ``scale`` set.
+The file has how each app was started, its environment, and the number of workers that ``scale``
+set.
 
 Design
 ------
-- **``save`` drops the values of** ``-e``. Variables that are to outlive a boot belong into a file
-  of the app with its own permissions.
+- **The environment and the values of** ``-e`` **are saved,** in a file that its owner alone can
+  read. Without them an app that gets a password from the environment does not come back at boot.
+  PM2 does the same. Rejected: to leave them out and name them; the app would start without them.
 """
 
 import argparse
@@ -15,7 +17,6 @@ from prefork.cli.registry.client import Client
 from prefork.cli.registry.saved_apps import SavedApp, dump, load
 from prefork.cli.serve.settings_loader import LARGEST_FILE
 from prefork.cli.verbs.launch import StartFailedError, WaitOptions, launch
-from prefork.config.flags import remove_env_options
 from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.plural import pluralize
 from prefork.pool.policy import ManualTarget
@@ -40,12 +41,9 @@ def save(client: Client, _options: Options) -> int:
             print(f"{entry.name}: runs in the foreground, not saved")
             continue
         entry.require_readable()
-        kept, dropped = remove_env_options([str(word) for word in entry.state["arguments"]])
-        if dropped:
-            names = ", ".join(dropped)
-            print(f"{entry.name}: saved without {names}; put variables into a file")
-        scaled = entry.state.get("scaled")
-        apps[entry.name] = SavedApp(entry.state["here"], tuple(kept), scaled)
+        arguments = tuple(str(word) for word in entry.state["arguments"])
+        scaled, environment = entry.state.get("scaled"), entry.read_environment()
+        apps[entry.name] = SavedApp(entry.state["here"], arguments, scaled, environment)
     path = client.home / SAVED_FILE
     try:
         Directory.open(client.home, make=0o700).close()
@@ -73,6 +71,7 @@ def resurrect(client: Client, options: Options) -> int:
                 saved.arguments,
                 wait_options,
                 inherited=inherited,
+                environment=saved.environment,
             )
         except StartFailedError as error:
             code = code or error.exit_code

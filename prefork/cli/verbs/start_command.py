@@ -49,6 +49,7 @@ def _start(client: Client, arguments: list[str]) -> int:
         at = arguments.index("--")
         own, program = arguments[:at], arguments[at:]
     attach, wait_options = "--attach" in own, WaitOptions("--no-wait" not in own)
+    update_env = "--update-env" in own
     code = 0
     if any(start_file.names_apps_file(word) for word in _positional_words(own)):
         code, apps = start_file.start_file(client, arguments)
@@ -57,7 +58,7 @@ def _start(client: Client, arguments: list[str]) -> int:
         if not program and _are_app_names(client, own):
             apps = client.find(*own)
             code = for_each_app(
-                client, own, lambda entry: _start_stopped(client, entry, wait_options)
+                client, own, lambda entry: _start_stopped(client, entry, wait_options, update_env)
             )
         else:
             apps = [start_new(client, own + program, wait_options)]
@@ -94,9 +95,11 @@ def _are_app_names(client: Client, words: list[str]) -> bool:
     return len(words) > 1 or words[0] in known or words[0] == "all" or words[0].startswith("/")
 
 
-def _start_stopped(client: Client, entry: RegistryEntry, wait_options: WaitOptions) -> int:
+def _start_stopped(
+    client: Client, entry: RegistryEntry, wait_options: WaitOptions, update_env: bool
+) -> int:
     try:
-        start_again(client, entry, wait_options)
+        start_again(client, entry, wait_options, update_env=update_env)
     except StartFailedError as error:
         return error.exit_code
     return 0

@@ -244,9 +244,11 @@ def _carry_out(client: Client, step: PlanStep, folder: str, options: Options) ->
     """Carry out one step of a plan and print its outcome. Raises PreforkError, StartFailedError."""
     wait_options = WaitOptions(not options.no_wait, options.timeout)
     if step.kind is StepKind.START and step.app is not None:
+        kept = None if options.update_env or step.entry is None else step.entry.read_environment()
         claimed = claim_folder(client.home, step.name, exact=True)
         fresh = not (claimed.path / "state").exists()
-        launch(client, claimed, folder, step.app.arguments, wait_options, fresh)
+        arguments = step.app.arguments
+        launch(client, claimed, folder, arguments, wait_options, fresh, environment=kept)
     elif step.kind is StepKind.RELOAD and step.entry is not None:
         result = ask_app(client, RELOAD, step.entry, options).values
         outcome = f"reloaded to gen {result['generation']}" if "took" in result else "reloading"

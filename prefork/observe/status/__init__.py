@@ -9,12 +9,13 @@ recent_records.py    the last records of the logs
 routes.py            the paths, and the response to each request
 scoreboard_view.py   the scoreboard and the memory of the workers, as the other modules need them
 status_loop.py       the event loop of the process: connections, timers and the end
+worker_memory.py     the memory of the workers, measured in a thread
 
 charts.js, icon.svg, page.css, page.html and page.js are the page.
 
 Design
 ------
-- **Health, metrics and slots are answered from shared memory alone.** The scoreboard is shared with
+- **Health, metrics and slots need no master.** The scoreboard is shared with
   all workers, so the status server answers while every worker is blocked and the master is busy.
   Deaths, the log, reload and scale need the master; those responses wait for it, no other does.
 - **The status server runs as the workers do,** so it can open neither the control socket nor the

@@ -1,7 +1,7 @@
 """Keep one sample a second of the last ten minutes, for the charts of the page.
 
 Samples are taken only while the page is open. A sample describes the time since the one before it,
-by the differences between two readings of each worker's counters.
+by the differences between two readings of each worker's counters. What no worker counts is None.
 """
 
 from collections import deque
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prefork.wire import histogram
+from prefork.wire.scoreboard import TIMES, is_counted
 
 MAX_SAMPLES = 600
 """Maximum number of samples."""
@@ -54,18 +55,18 @@ class History:
         ``memory`` holds bytes by pid. ``now`` is the monotonic time, and ``at`` the Unix time.
         """
         passed = max(now - self._last_at, 0.001)
-        answered = sum(self._increase(row, "requests") for row in rows)
-        errors = sum(self._increase(row, "answered_5xx") for row in rows)
-        times = [sum(column) for column in zip(*map(self._increase_of_times, rows), strict=True)]
+        timed = [row for row in rows if is_counted(row, TIMES)]
+        times = [sum(column) for column in zip(*map(self._increase_of_times, timed), strict=True)]
+        has_times = any(times)
         self._samples.append(
             {
                 "at": round(at, 3),
-                "rate": round(answered / passed, 2),
-                "errors": round(errors / passed, 2),
-                "p50": histogram.quantile(times, 0.50) if answered else None,
-                "p99": histogram.quantile(times, 0.99) if answered else None,
-                "in_flight": sum(row["in_flight"] for row in rows),
-                "connections": sum(row["connections"] for row in rows),
+                "rate": self._per_second(rows, "requests", passed),
+                "errors": self._per_second(rows, "answered_5xx", passed),
+                "p50": histogram.quantile(times, 0.50) if has_times else None,
+                "p99": histogram.quantile(times, 0.99) if has_times else None,
+                "in_flight": _sum_counted(rows, "in_flight"),
+                "connections": _sum_counted(rows, "connections"),
                 "memory": sum(memory.values()),
                 "restarts": head["restarts"],
                 "target": head["target"],
@@ -78,18 +79,34 @@ class History:
         """Return the samples after a Unix time."""
         return [sample for sample in self._samples if sample["at"] > at]
 
-    def _slots(self, rows: list[Row], passed: float) -> dict[str, dict[str, float]]:
+    def _slots(self, rows: list[Row], passed: float) -> dict[str, dict[str, float | None]]:
         """Return requests a second, busy share and requests in flight by slot.
 
         An heir and its incumbent are in the same slot, and are added up.
         """
-        slots: dict[str, dict[str, float]] = {}
+        by_slot: dict[str, list[Row]] = {}
         for row in rows:
-            slot = slots.setdefault(str(row["slot"]), {"rate": 0.0, "busy": 0.0, "in_flight": 0})
-            slot["rate"] += round(self._increase(row, "requests") / passed, 2)
-            slot["busy"] += round(min(1.0, self._increase(row, "busy") / passed), 3)
-            slot["in_flight"] += row["in_flight"]
-        return slots
+            by_slot.setdefault(str(row["slot"]), []).append(row)
+        return {
+            slot: {
+                "rate": self._per_second(own, "requests", passed),
+                "busy": self._busy_share(own, passed),
+                "in_flight": _sum_counted(own, "in_flight"),
+            }
+            for slot, own in by_slot.items()
+        }
+
+    def _per_second(self, rows: list[Row], name: str, passed: float) -> float | None:
+        """Return by how much a counter of these workers grew a second; None: none counts it."""
+        counted = [row for row in rows if is_counted(row, name)]
+        if rows and not counted:
+            return None
+        return round(sum(self._increase(row, name) for row in counted) / passed, 2)
+
+    def _busy_share(self, rows: list[Row], passed: float) -> float | None:
+        counted = [row for row in rows if is_counted(row, "busy")]
+        shares = [min(1.0, self._increase(row, "busy") / passed) for row in counted]
+        return round(sum(shares), 3) if counted else None
 
     def _increase(self, row: Row, name: str) -> float:
         last = self._last.get(row["worker"])
@@ -101,3 +118,9 @@ class History:
         if last is None:
             return list(row["times"])
         return [max(0, new - old) for new, old in zip(row["times"], last["times"], strict=True)]
+
+
+def _sum_counted(rows: list[Row], name: str) -> int | None:
+    """Return the sum of a field over the workers that count it; None: none of them does."""
+    counted = [row[name] for row in rows if is_counted(row, name)]
+    return sum(counted) if counted or not rows else None

@@ -8,6 +8,8 @@ Design
 - **Each worker has a time series of its own, by the label pid.** By slot and generation alone, an
   heir and its incumbent would share one series, whose sum becomes smaller when one of them ends,
   which looks like a restart.
+- **What no process counts is absent,** samples and header: a program that reports no requests has
+  no ``prefork_requests_total``, rather than one that is always 0 and looks like an idle app.
 - **The buckets of the histogram end at powers of two,** where the buckets of the scoreboard's own
   histogram do, so that the counts are exact.
 """
@@ -20,10 +22,12 @@ from typing import Any
 from prefork.printable import printable_line
 from prefork.wire import histogram
 from prefork.wire.fields import FIELDS, HEAD, STATES, WORKER_STATES, Field
+from prefork.wire.scoreboard import TIMES, is_counted
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 DURATION = "prefork_request_duration_seconds"
+MEMORY_TEXT = "memory of the worker and the processes below it; shared pages are divided (PSS)"
 
 _UNITS = {"s": "_seconds", "bytes": "_bytes", "1/s": "_per_second"}
 _CLASS = re.compile(r"(.+)_(\dxx)")
@@ -48,13 +52,13 @@ def format_metrics(
     """Return all metrics of an app as text.
 
     ``head`` is the master's row of the scoreboard, ``rows`` are those of the workers, and
-    ``memory`` holds resident bytes by pid.
+    ``memory`` holds bytes by pid.
     """
     lines = [*_format_master(app, head), *_format_states(app, rows)]
     for field in FIELDS:
         if field.kind:
             lines += _format_field(app, field, rows)
-    lines += _format_header("prefork_memory_bytes", "gauge", "resident memory of the worker")
+    lines += _format_header("prefork_memory_bytes", "gauge", MEMORY_TEXT)
     for row in rows:
         if row["pid"] in memory:
             lines.append(
@@ -96,19 +100,24 @@ def _format_states(app: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]
             )
 
 
-def _format_field(app: str, field: Field, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def _format_field(app: str, field: Field, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     name, also = metric_name(field)
-    if also.get("class") in (None, "1xx"):  # The five fields of a class share one metric.
+    # The five fields of a class share one metric, and one process counts all of them or none.
+    shared = "answered_2xx" if also else field.name
+    counted = [row for row in rows if is_counted(row, shared)]
+    if also.get("class") in (None, "1xx") and (counted or not rows):
         yield from _format_header(
             name, field.kind, "answers by the class of their status" if also else field.text
         )
-    for row in rows:
+    for row in counted:
         yield _format_sample(name, {**_labels(app, row), **also}, row[field.name])
 
 
-def _format_durations(app: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    yield from _format_header(DURATION, "histogram", "times that requests took")
-    for row in rows:
+def _format_durations(app: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    counted = [row for row in rows if is_counted(row, TIMES)]
+    if counted or not rows:
+        yield from _format_header(DURATION, "histogram", "times that requests took")
+    for row in counted:
         labels = _labels(app, row)
         so_far = list(accumulate(row["times"]))
         for edge in _EDGES:

@@ -13,12 +13,14 @@ let last = null; // The status that was shown last.
 
 // Formatting numbers.
 
+const UNKNOWN = "–"; // What no process counts is no 0.
 const round = (number, digits) => number.toLocaleString("en", {maximumFractionDigits: digits});
-const count = number => round(number, number < 10 ? 1 : 0);
+const count = number => number === null ? UNKNOWN : round(number, number < 10 ? 1 : 0);
 const seconds = number =>
-  number === 0 ? "0" : number < 0.001 ? `${round(number * 1e6, 0)} µs`
+  number === null ? UNKNOWN : number === 0 ? "0" : number < 0.001 ? `${round(number * 1e6, 0)} µs`
   : number < 1 ? `${round(number * 1000, number < 0.01 ? 1 : 0)} ms` : `${round(number, 1)} s`;
 const bytes = number => {
+  if (number === null) return UNKNOWN;
   const units = ["B", "KB", "MB", "GB", "TB"];
   let unit = 0;
   while (number >= 1024 && unit < 4) { number /= 1024; unit += 1; }
@@ -30,11 +32,16 @@ const age = number => {
   return `${Math.max(0, Math.floor(number / found[0]))} ${found[1]}`;
 };
 
+const most = shares => {
+  const known = shares.filter(share => share !== null);
+  return known.length || !shares.length ? Math.max(0, ...known) : null;
+};
+
 const charts = [
   ["Requests/s", [s => s.rate], count],
   ["Latency", [s => s.p50, s => s.p99], seconds, {names: ["p50", "p99"]}],
   ["In flight", [s => s.in_flight], count, {steps: "whole"}],
-  ["Busy", [s => Math.max(0, ...Object.values(s.slots).map(slot => slot.busy))],
+  ["Busy", [s => most(Object.values(s.slots).map(slot => slot.busy))],
     share => `${round(share * 100, 0)} %`, {names: ["most"], steps: "share"}],
   ["Memory", [s => s.memory], bytes, {steps: "bytes"}],
   ["Restarts", [s => s.restarts], count, {steps: "whole"}],
@@ -65,6 +72,7 @@ async function post(path, body) {
 const formats = {"": count, "s": seconds, "1/s": count, "bytes": bytes}; // By unit.
 
 function load(share) {
+  if (share === null) return UNKNOWN;
   const meter = document.createElement("meter");
   meter.max = 1;
   meter.high = 0.9;
@@ -83,7 +91,8 @@ function state(worker) {
 
 function busyShare(worker) {
   const sample = samples.at(-1)?.slots[worker.slot];
-  return worker.silent > 2 && worker.in_flight ? 1 : sample?.busy ?? 0;
+  if (worker.silent === null) return null;
+  return worker.silent > 2 && worker.in_flight ? 1 : sample ? sample.busy : 0;
 }
 
 // The columns of the table of workers: title, and the content of a worker's cell. Those of the

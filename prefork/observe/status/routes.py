@@ -126,7 +126,7 @@ class StatusSite:
         """Called when the page asks for its data, for which samples are then taken."""
         self._calls: set[asyncio.Task[None]] = set()
         self._files = _PAGES
-        self._public: dict[str, Callable[[], StatusResponse]] = {
+        self._public: dict[str, Callable[[], StatusResponse | Awaitable[StatusResponse]]] = {
             "/livez": lambda: text_response(200, "alive"),
             "/readyz": self._readyz,
             "/metrics": self._metrics,
@@ -233,23 +233,25 @@ class StatusSite:
         body = b"" if exchange.body is None else exchange.body.file.read()  # type: ignore[union-attr]
         return StatusRequest(query, body, self._access.has_valid_token(headers))
 
-    # Responses from the scoreboard.
+    # Responses without the master.
 
     def _readyz(self) -> StatusResponse:
         verdict = self._view.verdict()
         return text_response(200 if verdict.ready else 503, verdict.text)
 
-    def _metrics(self) -> StatusResponse:
+    async def _metrics(self) -> StatusResponse:
         """Return the metrics of the app."""
         view = self._view
+        await view.refresh_memory()
         rows = view.rows()
-        value = metrics.format_metrics(view.app, view.head(), rows, view.resident(rows))
+        value = metrics.format_metrics(view.app, view.head(), rows, view.memory(rows))
         return StatusResponse(200, value.encode(), metrics.CONTENT_TYPE)
 
     async def _status(self, request: StatusRequest) -> StatusResponse:
         """Return the data of the page."""
         since = _number(request, "since")
         self.on_view()
+        await self._view.refresh_memory()
         value = self._view.status(since)
         value["token"] = (
             "none" if not self._access.has_token else "known" if request.has_token else "asked"

@@ -6,15 +6,12 @@ from time import monotonic, time
 from typing import Any
 
 from prefork.observe.status.history import VIEWER_TIMEOUT, History
+from prefork.observe.status.worker_memory import WorkerMemory
 from prefork.plural import pluralize
-from prefork.unix.memory_footprint import resident_size
 from prefork.unix.scoreboard import Rows
 from prefork.version import __version__
 from prefork.wire.fields import STATES, VALUES, WORKER_STATES
 from prefork.wire.row_values import worker_values
-
-PSS_INTERVAL = 5.0
-"""Seconds between two readings of PSS, which costs milliseconds for each worker."""
 
 READY = WORKER_STATES.index("ready")
 _SERVES = {STATES.index(state) for state in ("running", "reloading", "frozen", "failing")}
@@ -44,8 +41,7 @@ class ScoreboardView:
         self.min_ready = min_ready
         self._rows = rows
         self._history = History()
-        self._pss: dict[int, int | None] = {}
-        self._next_pss_at = 0.0
+        self._memory = WorkerMemory()
         self._viewed_at = -VIEWER_TIMEOUT
 
     # Samples.
@@ -68,24 +64,6 @@ class ScoreboardView:
         rows = self.rows()
         self._history.add_sample(self.head(), rows, self.memory(rows), monotonic(), time())
 
-    def pids_to_read(self) -> list[int]:
-        """Return the pids whose PSS is to be read now.
-
-        New workers are read at once, because their RSS in its place would be a peak in the chart;
-        the others are read every few seconds.
-        """
-        pids = [row["pid"] for row in self.rows()]
-        if monotonic() >= self._next_pss_at:
-            self._next_pss_at = monotonic() + PSS_INTERVAL
-            return pids
-        return [pid for pid in pids if pid not in self._pss]
-
-    def store_pss(self, pss: Mapping[int, int | None]) -> None:
-        """Store PSS in bytes by pid; None: the kernel does not let this process read it."""
-        known = {**self._pss, **pss}
-        pids = {row["pid"] for row in self.rows()}
-        self._pss = {pid: share for pid, share in known.items() if pid in pids}
-
     # Readings.
 
     def rows(self) -> list[Mapping[str, Any]]:
@@ -97,18 +75,14 @@ class ScoreboardView:
         """Return the scoreboard row of the master."""
         return self._rows.head()
 
-    def resident(self, rows: list[Mapping[str, Any]]) -> dict[int, int]:
-        """Return RSS in bytes by pid; a reading takes a few microseconds."""
-        found = {row["pid"]: resident_size(row["pid"]) for row in rows}
-        return {pid: size for pid, size in found.items() if size}
+    async def refresh_memory(self) -> None:
+        """Measure the memory of the workers if it is due."""
+        await self._memory.refresh([row["pid"] for row in self.rows()], self.head()["pid"])
 
     def memory(self, rows: list[Mapping[str, Any]]) -> dict[int, int]:
-        """Return PSS in bytes by pid where it is known, else RSS."""
-        return {**self.resident(rows), **self._pss_of(rows)}
-
-    def _pss_of(self, rows: list[Mapping[str, Any]]) -> dict[int, int]:
-        found = {row["pid"]: self._pss.get(row["pid"]) for row in rows}
-        return {pid: share for pid, share in found.items() if share}
+        """Return the memory of the workers in bytes, by pid, as far as it was measured."""
+        sizes = self._memory.sizes
+        return {row["pid"]: sizes[row["pid"]] for row in rows if sizes.get(row["pid"])}
 
     def verdict(self) -> Verdict:
         """Return whether the app can serve requests, and why."""
@@ -127,7 +101,7 @@ class ScoreboardView:
     def status(self, since: float) -> dict[str, Any]:
         """Return the data of the page, with the samples after the Unix time ``since``."""
         now, head, rows = monotonic(), self.head(), self.rows()
-        memory, pss = self.memory(rows), self._pss_of(rows)
+        memory = self.memory(rows)
         verdict = self.verdict()
         return {
             "app": self.app,
@@ -145,8 +119,8 @@ class ScoreboardView:
                 {
                     **{name: row[name] for name in ("slot", "generation", "pid", "born")},
                     "state": WORKER_STATES[row["state"]],
-                    "memory": memory.get(row["pid"], 0),
-                    "memory_is": "pss" if row["pid"] in pss else "rss",
+                    "memory": memory.get(row["pid"]),
+                    "memory_is": "pss" if row["pid"] in self._memory.exact else "rss",
                     **worker_values(row, now),
                 }
                 for row in rows

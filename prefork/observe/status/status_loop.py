@@ -32,7 +32,6 @@ from prefork.observe.status.routes import StatusSite
 from prefork.observe.status.scoreboard_view import ScoreboardView
 from prefork.unix.descriptor_channel import DescriptorChannel
 from prefork.unix.identity import Identity
-from prefork.unix.memory_footprint import proportional_size
 from prefork.unix.privileges import forbid_new_privileges
 from prefork.unix.process import set_parent_death_signal
 from prefork.unix.scoreboard import Rows
@@ -181,13 +180,8 @@ class _Server:
             self._sampling = self._loop.create_task(self._take_samples())
 
     async def _take_samples(self) -> None:
-        """Add a sample each second while the page is open; read PSS in a thread."""
+        """Add a sample each second while the page is open."""
         while self._view.is_watched:
             await asyncio.sleep(PERIOD)
-            if pids := self._view.pids_to_read():
-                self._view.store_pss(await asyncio.to_thread(_read_pss, pids))
+            await self._view.refresh_memory()
             self._view.sample()
-
-
-def _read_pss(pids: list[int]) -> dict[int, int | None]:
-    return {pid: proportional_size(pid) for pid in pids}

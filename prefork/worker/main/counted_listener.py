@@ -11,8 +11,8 @@ from typing import Any
 from prefork.config import Config
 from prefork.http.load import CONNECTION, REQUEST, Load
 from prefork.unix.accept_queue import accept_queue_length
-from prefork.unix.scoreboard import Row
-from prefork.wire.scoreboard import FIELD_INDEX
+from prefork.unix.scoreboard import UNCOUNTED, Row
+from prefork.wire.scoreboard import FIELD_INDEX, REQUEST_FIELDS, uncounted_bits
 from prefork.worker.accept.accept_policy import make_accept_policy
 
 RETRY_DELAY = 0.001
@@ -33,6 +33,7 @@ class CountedListeners:
         self._load = Load(row.loads, row.number)
         self._policy = make_accept_policy(row, self._load, config, 0)
         self._counts = row.counts
+        self._counts[UNCOUNTED] = uncounted_bits(REQUEST_FIELDS)
         self._lock = threading.Lock()
         self._accepting: set[int] = set()
         """The listeners (by id) from which the app accepts."""

@@ -19,7 +19,14 @@ NAMES = st.from_regex(re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,20}", re.ASCII)
 SCALED = st.none() | st.fixed_dictionaries(
     {"workers": st.integers(1, 2**62), "settings": st.integers(1, 2**62)}
 )
-APPS = st.builds(SavedApp, ARGUMENTS, st.lists(ARGUMENTS, max_size=6).map(tuple), SCALED)
+VARIABLES = st.binary(max_size=40).map(lambda data: os.fsdecode(data.replace(b"\0", b"")))
+VARIABLE_NAMES = st.binary(max_size=40).map(
+    lambda data: os.fsdecode(data.replace(b"\0", b"").replace(b"=", b"") or b"A")
+)
+ENVIRONMENTS = st.none() | st.dictionaries(VARIABLE_NAMES, VARIABLES, max_size=6)
+APPS = st.builds(
+    SavedApp, ARGUMENTS, st.lists(ARGUMENTS, max_size=6).map(tuple), SCALED, ENVIRONMENTS
+)
 
 
 @given(st.dictionaries(NAMES, APPS, max_size=4))
@@ -50,8 +57,10 @@ def test_texts_that_were_once_corrupted_read_back_unchanged(word: str) -> None:
 
 
 def test_the_file_is_readable() -> None:
-    assert dump({"web.1": SavedApp("/srv/web", ("-w", "2"))}) == (
+    app = SavedApp("/srv/web", ("-w", "2"), None, {"PATH": "/bin", "LANG": "C=1"})
+    assert dump({"web.1": app}) == (
         'v = 2\n\n[apps."web.1"]\nhere = "/srv/web"\narguments = [\n    "-w",\n    "2",\n]\n'
+        'environment = [\n    "LANG=C=1",\n    "PATH=/bin",\n]\n'
     )
 
 
@@ -68,6 +77,9 @@ def test_the_file_is_readable() -> None:
         "[apps.web]\nhere = { bytes = 'xyz' }\narguments = []",
         "[apps.web]\nhere = { bits = '00' }\narguments = []",
         "[apps.web]\nhere = { bytes = 7 }\narguments = []",
+        "[apps.web]\nhere = '/srv'\narguments = []\nenvironment = {}",
+        "[apps.web]\nhere = '/srv'\narguments = []\nenvironment = ['=x']",
+        "[apps.web]\nhere = '/srv'\narguments = []\nenvironment = [\"A=\\u0000\"]",
         "no toml",
     ],
 )

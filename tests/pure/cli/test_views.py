@@ -275,7 +275,13 @@ def test_the_outcome_of_a_key_is_shown_and_otherwise_a_warning() -> None:
 
 def row(worker: int, requests: int, times: dict[int, int]) -> dict[str, Any]:
     counts = [times.get(bucket, 0) for bucket in range(histogram.BUCKET_COUNT)]
-    return {"worker": worker, "pid": 100 + worker, "requests": requests, "times": counts}
+    return {
+        "worker": worker,
+        "pid": 100 + worker,
+        "requests": requests,
+        "times": counts,
+        "uncounted": 0,
+    }
 
 
 def sampled(stats: WindowedStats, rows: Sequence[dict[str, Any]], now: float) -> dict[str, Any]:

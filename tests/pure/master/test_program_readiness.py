@@ -64,11 +64,11 @@ def listener() -> Iterator[Listener]:
         yield Listener(shared, TcpAddress("127.0.0.1", 0))
 
 
-def around(pid: int = 0, cpu_ticks: int = 0) -> Surroundings:
+def around(pid: int = 0, cpu_seconds: float = 0.0) -> Surroundings:
     """Return what there is; the process ``pid`` with this CPU time."""
     processes = {each.pid: each for each in iter_processes()}
     if pid:
-        processes[pid] = replace(processes[pid], cpu_ticks=cpu_ticks)
+        processes[pid] = replace(processes[pid], cpu_seconds=cpu_seconds)
     return Surroundings(processes, SocketTables())
 
 
@@ -87,13 +87,12 @@ def test_an_idle_program_that_listens_elsewhere_is_given_up_after_a_sixth(
 
 def test_a_program_that_computes_or_starts_processes_is_not_given_up(listener: Listener) -> None:
     """Half of the CPU time of a core is no idling, a hundredth of it is."""
-    ticks = os.sysconf("SC_CLK_TCK")
     with program(1, listener.socket) as (pid, _):
         probe = ReadinessProbe(pid, CONFIG, [listener], 100.0)
         for second in range(50):
-            assert not probe.look(100.0 + second, around(pid, second * ticks // 2)).is_final
+            assert not probe.look(100.0 + second, around(pid, second / 2)).is_final
         for second in range(50, 59):
-            used = 50 * ticks // 2 + (second - 50) * ticks // 100
+            used = 25 + (second - 50) / 100
             assert not probe.look(100.0 + second, around(pid, used)).is_final
         assert probe.look(165.0, around(pid, used)).is_final
 

@@ -7,7 +7,7 @@ from prefork.observe.status.history import MAX_SAMPLES, History
 from prefork.observe.status.recent_records import MAX_RECORDS, TAIL_BYTES, read_recent_records
 from prefork.unix.scoreboard import EMPTY_ROW
 from prefork.wire import histogram
-from prefork.wire.scoreboard import HEAD
+from prefork.wire.scoreboard import HEAD, NOTHING_COUNTED
 
 HEADER: dict[str, Any] = {field.name: 0 for field in HEAD}
 
@@ -114,3 +114,16 @@ def test_an_empty_log_has_no_records(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.touch()
     assert records(path) == []
+
+
+def test_what_no_worker_counts_is_none_in_a_sample() -> None:
+    history = History()
+    program = {**row(1), "uncounted": NOTHING_COUNTED}
+    history.set_baseline([program], now=0.0)
+    history.add_sample(HEADER, [program], {}, now=1.0, at=1.0)
+    (sample,) = history.since(0)
+    counted = ("rate", "errors", "p50", "p99", "in_flight", "connections")
+    assert {sample[name] for name in counted} == {None}
+    assert sample["slots"] == {"0": {"rate": None, "busy": None, "in_flight": None}}
+    history.add_sample(HEADER, [program, row(2, 1, requests=3)], {}, now=2.0, at=2.0)
+    assert history.since(1.0)[0]["rate"] == 3.0

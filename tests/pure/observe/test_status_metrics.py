@@ -15,7 +15,17 @@ from prefork.printable import printable_line
 from prefork.unix.scoreboard import EMPTY_ROW
 from prefork.wire import histogram
 from prefork.wire.fields import FIELDS, HEAD, STATES, WORKER_STATES, Field
+from prefork.wire.scoreboard import (
+    ALIVE_FIELDS,
+    CONNECTION_FIELDS,
+    NOTHING_COUNTED,
+    REQUEST_FIELDS,
+    TIMES,
+    is_counted,
+    uncounted_bits,
+)
 
+MEASURED = [*CONNECTION_FIELDS, *REQUEST_FIELDS, *ALIVE_FIELDS]
 _NUMBER = {"Q": st.integers(0, 2**53), "d": st.floats(0, 1e12)}
 
 
@@ -30,7 +40,12 @@ def times() -> st.SearchStrategy[list[int]]:
 
 HEADS = filled(HEAD, state=st.integers(0, len(STATES) - 1))
 ROWS = st.lists(
-    filled(FIELDS, state=st.integers(0, len(WORKER_STATES) - 1), times=times()),
+    filled(
+        FIELDS,
+        state=st.integers(0, len(WORKER_STATES) - 1),
+        times=times(),
+        uncounted=st.sets(st.sampled_from(MEASURED)).map(uncounted_bits),
+    ),
     max_size=4,
     unique_by=lambda row: row["pid"],
 )
@@ -67,7 +82,9 @@ def test_prometheus_parses_the_values_of_the_rows(
         for field in FIELDS:
             if field.kind:
                 name, labels = metric_name(field)
-                assert values[name, labels.get("class")] == row[field.name]
+                counter = "answered_2xx" if labels else field.name
+                expected = row[field.name] if is_counted(row, counter) else None
+                assert values.get((name, labels.get("class"))) == expected
         assert values["prefork_memory_bytes", None] == memory[row["pid"]]
 
 
@@ -76,12 +93,17 @@ def test_the_buckets_have_the_counts_of_the_histogram(rows: list[dict[str, Any]]
     found = parsed(format_metrics("web", EMPTY_HEAD, rows, {}))
     buckets = defaultdict(list)
     sums = {}
+    timed = [row for row in rows if is_counted(row, TIMES)]
+    if rows and not timed:
+        assert DURATION not in found
+        return
     for sample in found[DURATION].samples:
         if sample.name.endswith("_bucket"):
             buckets[sample.labels["pid"]].append((float(sample.labels["le"]), sample.value))
         else:
             sums[sample.name, sample.labels["pid"]] = sample.value
-    for row in rows:
+    assert {pid for _, pid in sums} == {str(row["pid"]) for row in timed}
+    for row in timed:
         pid = str(row["pid"])
         assert buckets[pid] == sorted(buckets[pid])
         for edge, count in buckets[pid]:
@@ -106,3 +128,14 @@ def test_classes_of_responses_are_one_metric() -> None:
     found = parsed(format_metrics("web", EMPTY_HEAD, [row], {}))
     values = {s.labels["class"]: s.value for s in found["prefork_answered"].samples}
     assert values == {"1xx": 0, "2xx": 7, "3xx": 0, "4xx": 0, "5xx": 2}
+
+
+def test_a_worker_that_counts_nothing_has_no_metric_of_its_requests() -> None:
+    row = {**EMPTY_ROW, "pid": 1, "state": 3, "uncounted": NOTHING_COUNTED}
+    text = format_metrics("web", EMPTY_HEAD, [row], {1: 4096})
+    names = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    assert names == {
+        *(metric_name(field)[0] for field in HEAD if field.kind),
+        *("prefork_state", "prefork_workers", "prefork_memory_bytes"),
+    }
+    assert 'prefork_memory_bytes{app="web",slot="0",generation="0",pid="1"} 4096' in text

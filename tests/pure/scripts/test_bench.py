@@ -279,7 +279,9 @@ class TestCommand:
         }  # fmt: skip
 
     def test_the_error_for_an_unknown_name_lists_the_known_names(self) -> None:
-        with pytest.raises(LookupError, match="no load is named helo; the loads are hello-varied, "):
+        with pytest.raises(
+            LookupError, match="no load is named helo; the loads are hello-varied, "
+        ):
             command.select_loads(["helo"])
         with pytest.raises(LookupError, match="no peer is named like apache; the peers are floor,"):
             command.select_peers(["apache"])

@@ -10,7 +10,13 @@ from prefork.cli.view.app_columns import FORMATS
 from prefork.unix.scoreboard import EMPTY_ROW
 from prefork.wire.fields import VALUES
 from prefork.wire.row_values import app_values, explain_values, worker_values
-from prefork.wire.scoreboard import WORKER_FIELDS
+from prefork.wire.scoreboard import (
+    CONNECTION_FIELDS,
+    NOTHING_COUNTED,
+    REQUEST_FIELDS,
+    WORKER_FIELDS,
+    uncounted_bits,
+)
 from tests.package_copy import copy_package, insert_before, run_in_copy
 
 POSITIONS = [
@@ -18,6 +24,7 @@ POSITIONS = [
     *("accepted", "accept_wait", "accept_asked"),
     *("answered_1xx", "answered_2xx", "answered_3xx", "answered_4xx", "answered_5xx"),
     *("unanswered", "sent", "busy", "lag", "took", "shares", "rate", "working", "due"),
+    "uncounted",
 ]
 """The worker's fields in the order of the layout ``prefork2``."""
 
@@ -126,6 +133,17 @@ def test_each_key_is_declared_once() -> None:
 def test_a_worker_and_an_app_have_the_same_keys() -> None:
     keys = {value.key for value in VALUES}
     assert set(worker_values(EMPTY_ROW, 0.0)) == set(app_values([], 0.0)) == keys
+
+
+def test_what_no_worker_counts_is_none() -> None:
+    program = {**EMPTY_ROW, "uncounted": NOTHING_COUNTED}
+    assert set(worker_values(program, 0.0).values()) == {None}
+    main = {**EMPTY_ROW, "uncounted": uncounted_bits(REQUEST_FIELDS), "accepted": 3}
+    known = {key for key, value in worker_values(main, 0.0).items() if value is not None}
+    assert known == {*CONNECTION_FIELDS, "silent"}
+    app = {**EMPTY_ROW, "requests": 5, "accepted": 1}
+    assert app_values([program, main, app], 0.0)["requests"] == 5
+    assert app_values([program, main, app], 0.0)["accepted"] == 4
 
 
 def test_each_key_has_a_line_of_explanation() -> None:

@@ -1,0 +1,35 @@
+"""The pace of a measurement: its interval, or fifty times as long as it took."""
+
+import time
+
+from prefork.unix.measurement_pace import PAUSE_FACTOR, MeasurementPace
+
+
+def test_the_first_measurement_is_due_at_once_and_the_next_after_the_interval() -> None:
+    pace = MeasurementPace(1000.0)
+    assert pace.is_due(time.monotonic())
+    before = time.monotonic()
+    with pace.measure():
+        pass
+    assert before + 1000.0 <= pace.due_at
+    assert not pace.is_due(time.monotonic())
+    assert pace.is_due(pace.due_at)
+
+
+def test_after_a_costly_measurement_the_pause_is_longer() -> None:
+    pace = MeasurementPace(0.0)
+    before = time.monotonic()
+    with pace.measure():
+        begins = time.perf_counter()
+        while time.perf_counter() - begins < 0.01:
+            pass
+    assert pace.due_at >= before + (1 + PAUSE_FACTOR) * 0.01
+
+
+def test_a_measurement_that_fails_is_not_repeated_at_once() -> None:
+    pace = MeasurementPace(1000.0)
+    try:
+        with pace.measure():
+            raise OSError
+    except OSError:
+        assert not pace.is_due(time.monotonic())
