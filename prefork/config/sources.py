@@ -17,7 +17,15 @@ from prefork.config.certificate_options import CertificateFiles, PasswordSource
 from prefork.config.options import OPTIONS, Config, Option
 from prefork.errors import UsageError
 
-RESERVED = frozenset({"PREFORK_SLOT", "PREFORK_GENERATION", "PREFORK_HOME", "PREFORK_CONFIG"})
+RESERVED = frozenset(
+    {
+        "PREFORK_SLOT",
+        "PREFORK_GENERATION",
+        "PREFORK_HOME",
+        "PREFORK_CONFIG",
+        "PREFORK_NODE_SETTINGS",
+    }
+)
 """PREFORK_* variables that are no options."""
 
 WATCH_DEFAULTS = {"kill_timeout": 2.0, "stream_timeout": 2.0}

@@ -18,6 +18,7 @@ The master has one thread and one loop with one wait. It never runs code of the 
     output_pipes.py         the pipes for the output of workers, and the log writer
     planned_restarts.py     restarts by the clock, by changed files, by memory
     process_titles.py       the titles of all processes
+    program_stop.py         the stop signal of a program, to its servers first
     programs.py             workers that are programs
     ready_messages.py       facts from the messages of workers
     registration.py         the entry in the list of apps

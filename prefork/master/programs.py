@@ -18,7 +18,8 @@ Design
 - **``--ready connect`` looks for the listening socket in /proc, it does not connect:** during a
   reload the old program may answer. With a shared socket it would prove nothing, and is refused.
 - **The stop signal goes to the session, as with systemd.** Otherwise the shell of
-  ``sh -c "node server.js"`` would end alone. In a quick stop a program gets the stop signal and one
+  ``sh -c "node server.js"`` would end alone. Servers that drain by themselves get it first
+  (program_stop.py). In a quick stop a program gets the stop signal and one
   second, because SIGQUIT means "gently" to some programs.
 - **A program that hangs gets SIGABRT,** as from systemd's watchdog; many runtimes print their
   stacks then.
@@ -45,6 +46,7 @@ from prefork.master.children import Children
 from prefork.master.generation import Generation
 from prefork.master.master_record import Descriptors
 from prefork.master.process_titles import ProcessTitles
+from prefork.master.program_stop import ProgramStop
 from prefork.master.stderr_relay import StderrRelay
 from prefork.observe.logger import Log
 from prefork.pool import orders
@@ -75,7 +77,7 @@ class Program:
     ``worker``: its serial number in the pool. ``notify``: its notify socket. ``stderr``: the relay
     of its stderr. ``next_look_at``: monotonic time of the next look at its readiness; None: none is
     needed. ``is_watched``: its notify socket is polled. ``kill_at``: monotonic time of the end of
-    its kill timeout; None: it was not told to stop.
+    its kill timeout; None: it was not told to stop. ``stop``: its stop signal.
     """
 
     worker: int
@@ -87,6 +89,7 @@ class Program:
     is_ready: bool = False
     is_watched: bool = True
     kill_at: float | None = None
+    stop: ProgramStop = field(default_factory=ProgramStop)
 
     @property
     def config(self) -> Config:
@@ -274,7 +277,10 @@ class Programs:
         try:
             for notice in program.notify.read():
                 if self._is_from_program(notice, program):
-                    self._apply_notices(program, notify.decode_notification(notice.data))
+                    said = notify.decode_notification(notice.data)
+                    if notify.NODE in said:
+                        program.stop.add_server(notice.pid)
+                    self._apply_notices(program, said)
         except Exception as error:
             self._stop_watching(program)
             self._on_message(program.worker, InvalidMessage(f"{type(error).__name__}: {error}"))
@@ -302,7 +308,11 @@ class Programs:
         return program.runs_as(notice.uid) if known is None else known
 
     def _apply_notices(self, program: Program, said: notify.Notification) -> None:
-        if said.get(notify.READY) == "1" and program.config.ready.mode in ("auto", "notify"):
+        if said.get(notify.READY) == "1" and program.config.ready.mode in (
+            "auto",
+            "manual",
+            "notify",
+        ):
             self._mark_ready(program)
         if said.get(notify.STOPPING) == "1":
             self._on_message(program.worker, ReadyMessage(MessageKind.LEAVING))
@@ -310,6 +320,7 @@ class Programs:
             return
         if notify.STATUS in said:
             process.status_text = said[notify.STATUS][:200]
+        process.node = notify.describe_node(said) or process.node
         if said.get(notify.WATCHDOG) == "1" and program.config.timeout is not None:
             # From its first WATCHDOG=1 on, as with the heartbeat of a worker.
             process.row.floats[DEADLINE] = monotonic() + program.config.timeout
@@ -323,12 +334,19 @@ class Programs:
             case orders.Stop():
                 # The same signal in a quick stop (see Design).
                 program.kill_at = monotonic() + program.config.kill_timeout
-                self._signal(program, signal.Signals[program.config.stop_signal])
+                self._stop(program, signal.Signals[program.config.stop_signal])
             case orders.Kill():
                 program.kill_at = monotonic()
                 self._signal(program, signal.SIGKILL)
             case orders.DumpStacks(by_force=False):
                 self._signal(program, signal.SIGABRT)
+
+    def _stop(self, program: Program, signum: int) -> None:
+        """Send the stop signal, to the processes that serve first (program_stop.py)."""
+        if program.stop.servers:
+            program.stop.begin(program.pid, signum, monotonic())
+        else:
+            self._signal(program, signum)
 
     def _signal(self, program: Program, signum: int) -> None:
         """Send a signal to the session of a program."""
@@ -367,6 +385,7 @@ class Programs:
 
     def _track_orphans(self, program: Program) -> None:
         deadline = program.kill_at
+        program.stop.tell_session()
         if deadline is None:
             deadline = monotonic() + program.config.kill_timeout
             process_tree.signal_session(program.pid, signal.Signals[program.config.stop_signal])
@@ -393,6 +412,7 @@ class Programs:
         for program in list(self._programs.values()):
             if program.next_look_at is not None and program.next_look_at <= now:
                 self._check_ready(program, now)
+            program.stop.run_due(now)
         for orphans in list(self._orphaned_sessions):
             if orphans.next_look_at > now and not quick:
                 continue
@@ -405,11 +425,12 @@ class Programs:
 
     def next_deadline(self) -> float | None:
         """Return the monotonic time at which ``run_due`` is due although nothing happens."""
-        due = [
-            program.next_look_at
+        looks = (
+            at
             for program in self._programs.values()
-            if program.next_look_at is not None
-        ]
+            for at in (program.next_look_at, program.stop.next_look_at)
+        )
+        due = [at for at in looks if at is not None]
         if self._guard_due_at is not None:
             due.append(self._guard_due_at)
         due += [relay.due_at for relay in self._stderr_relays() if relay.due_at is not None]

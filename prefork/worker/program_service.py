@@ -39,9 +39,7 @@ class ProgramService(CommandService):
             stop_signal = signal.Signals[config.stop_signal]
             if not set_parent_death_signal(stop_signal, context.master_pid):
                 return 0
-            exec_program(
-                config.command, context.listeners, pipes, config.stop_signal, config.timeout
-            )
+            exec_program(config, context.listeners, pipes, context.info.slot)
         except PreforkError as error:
             return report_error(context, channel, error)
 
