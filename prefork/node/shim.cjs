@@ -29,7 +29,7 @@
 
 const SETTINGS = 'PREFORK_NODE_SETTINGS';
 const OLDEST_NODE = 18;
-const PORT_DECISION_MS = 300;
+const PORT_DECISION_MS = 1000;
 /** Time that a program has to listen on the bound port before a server on another port gets it. */
 const IDLE_CHECK_MS = 50;
 /** Time between two looks for idle connections of a process that drains. */
@@ -199,6 +199,11 @@ class ServerHandle {
     return 0;
   }
 
+  /** Leave the sockets to the next server. */
+  release() {
+    for (const socket of this.sockets) if (socket.server === this) socket.server = null;
+  }
+
   close(callback) {
     for (const socket of this.sockets) if (socket.server === this) socket.detach();
     clearInterval(this.alive);
@@ -231,7 +236,16 @@ class Listening {
     const listening = this;
     const listen = this.net.Server.prototype.listen;
     this.net.Server.prototype.listen = function (...args) {
-      return listening.listen(this, args, () => listen.apply(this, args));
+      return listening.listen(this, args, (...changed) => listen.apply(this, changed.length ? changed : args));
+    };
+    // With SCHED_NONE the primary of Node's own cluster opens the socket, and its workers accept.
+    const create = this.net._createServerHandle;
+    this.net._createServerHandle = (host, port, type, fd, flags) => {
+      const [socket] = fd >= 0 || !port ? [] : this.findBound({ host, port, path: port === -1 ? host : undefined });
+      if (!socket) return create(host, port, type, fd, flags);
+      setImmediate(() => this.master.reportListening());
+      this.drain.catchSignal();
+      return create(null, null, null, socket.fd);
     };
   }
 
@@ -240,7 +254,8 @@ class Listening {
     if (server._handle || options._handle || options.handle) return listenItself();
     if (!this.sockets.length) {
       this.drain.add(server); // a worker of Node's own cluster, which asks its primary
-      return listenItself();
+      const { backlog } = this.drain.settings;
+      return options.port || options.path ? listenItself({ ...options, backlog }, callback) : listenItself();
     }
     const sockets = this.findBound(options);
     if (sockets.length) {
@@ -326,7 +341,7 @@ class Listening {
     if (!this.mapped) return;
     const { server, listenItself, callback } = this.mapped;
     this.mapped = null;
-    server._handle.close();
+    if (server._handle) server._handle.release();
     server._handle = null;
     if (callback) server.removeListener('listening', callback);
     listenItself();
@@ -528,6 +543,7 @@ class Drain {
   constructor(settings, master, cluster, sockets, connections) {
     Object.assign(this, { settings, master, cluster, sockets, connections });
     this.servers = new Set();
+    this.isCatching = false;
     this.began = false;
     this.isHandedOver = false;
     this.workers = 0;
@@ -536,7 +552,7 @@ class Drain {
 
   /** Drain this server at the stop signal. */
   add(server) {
-    if (!this.servers.size) this.catchSignal();
+    this.catchSignal();
     if (this.servers.has(server)) return;
     this.servers.add(server);
     this.connections.observe(server);
@@ -548,7 +564,7 @@ class Drain {
     const { emit } = process;
     // Node binds `process.emit` to a signal when it gets its first listener, so this comes first.
     process.emit = function (name, ...args) {
-      const isOurs = name === drain.settings.stopSignal && drain.servers.size && !drain.isHandedOver;
+      const isOurs = name === drain.settings.stopSignal && drain.isCatching && !drain.isHandedOver;
       if (!isOurs) return emit.call(this, name, ...args);
       if (!drain.began) drain.begin();
       return true;
@@ -558,6 +574,8 @@ class Drain {
   /** Keep a listener for the stop signal, without which Node would not catch it. */
   catchSignal() {
     const { stopSignal } = this.settings;
+    if (this.isCatching) return;
+    this.isCatching = true;
     process.on(stopSignal, this.keep);
     process.on('removeListener', (name, listener) => {
       if (listener === this.keep && !this.isHandedOver) process.on(stopSignal, this.keep);
