@@ -68,15 +68,20 @@ function findDescriptors(fs, settings) {
   const inodes = new Set([...settings.sockets.map(({ inode }) => inode), settings.notify]);
   const found = new Map();
   for (const name of fs.readdirSync('/proc/self/fd')) {
-    let status;
-    try {
-      status = fs.fstatSync(Number(name));
-    } catch {
-      continue; // the descriptor of the listing itself
-    }
-    if (status.isSocket() && inodes.has(status.ino) && !found.has(status.ino)) found.set(status.ino, Number(name));
+    const inode = socketInode(fs, name);
+    if (inodes.has(inode) && !found.has(inode)) found.set(inode, Number(name));
   }
   return found;
+}
+
+/** Return the inode of a socket by the link in /proc, such as socket:[4711]; NaN: it is none. */
+function socketInode(fs, name) {
+  try {
+    return Number(/^socket:\[(\d+)\]$/.exec(fs.readlinkSync(`/proc/self/fd/${name}`))?.[1]);
+  } catch (error) {
+    if (error.code !== 'ENOENT') throw error;
+    return NaN; // the descriptor of the listing itself
+  }
 }
 
 /** The way to the master: datagrams on an inherited descriptor (sd_notify(3)). */

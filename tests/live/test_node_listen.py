@@ -243,6 +243,17 @@ def test_the_options_of_a_wrapper_do_not_remove_the_shim(tmp_path: Path) -> None
         assert server.get() == (200, b"served")
 
 
+def test_a_program_behind_a_symlink_finds_its_own_files(tmp_path: Path) -> None:
+    """As the commands in node_modules/.bin do, such as next."""
+    for folder in ("lib", "bin"):
+        (tmp_path / folder).mkdir()
+    write(tmp_path, f"{SERVER}{PORT}server.listen(port);", "lib/server.js")
+    write(tmp_path, "require('./server.js');", "lib/main.js")
+    (tmp_path / "bin/main").symlink_to("../lib/main.js")
+    with running_program(tmp_path, ["node", "bin/main"], *SHARED) as server:
+        assert server.get() == (200, b"served")
+
+
 def wait_lines(server: Server, *lines: str) -> None:
     for line in lines:
         server.wait_log(f"^{line}$")
