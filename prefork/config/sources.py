@@ -18,13 +18,7 @@ from prefork.config.options import OPTIONS, Config, Option
 from prefork.errors import UsageError
 
 RESERVED = frozenset(
-    {
-        "PREFORK_SLOT",
-        "PREFORK_GENERATION",
-        "PREFORK_HOME",
-        "PREFORK_CONFIG",
-        "PREFORK_NODE_SETTINGS",
-    }
+    f"PREFORK_{name}" for name in ("SLOT", "GENERATION", "HOME", "CONFIG", "NODE_SETTINGS")
 )
 """PREFORK_* variables that are no options."""
 

@@ -28,12 +28,16 @@ class SharedSocket:
 
 
 def node_variables(
-    environ: Mapping[str, str], config: Config, sockets: Sequence[SharedSocket], notify_inode: int
+    environ: Mapping[str, str],
+    config: Config,
+    sockets: Sequence[SharedSocket],
+    notify_inode: int,
+    figures_inode: int,
 ) -> dict[str, str]:
     """Return the variables to add to ``environ``; none without a shared socket or with --node-shim
     off.
 
-    ``notify_inode``: the number of the socket for READY=1.
+    ``notify_inode``, ``figures_inode``: the numbers of the sockets for READY=1 and for figures.
     """
     if config.node_shim == "off" or not sockets:
         return {}
@@ -41,6 +45,7 @@ def node_variables(
     settings = {
         "sockets": [asdict(socket) for socket in sockets],
         "notify": notify_inode,
+        "figures": figures_inode,
         "require": option,
         "backlog": config.backlog,
         "manual": config.ready.mode == "manual",

@@ -115,8 +115,9 @@ def _share_with_node(config: Config, listeners: list[Listener]) -> None:
     shared = [
         _describe_socket(listener, FIRST_FD + place) for place, listener in enumerate(listeners)
     ]
-    notify_inode = os.fstat(FIRST_FD + len(listeners)).st_ino
-    os.environ.update(node_variables(os.environ, config, shared, notify_inode))
+    ways = [os.environ.get(name, "") for name in ("NOTIFY_FD", "PREFORK_FIGURES_FD")]
+    notify, figures = (os.fstat(int(fd)).st_ino if fd else 0 for fd in ways)
+    os.environ.update(node_variables(os.environ, config, shared, notify, figures))
 
 
 def _describe_socket(listener: Listener, fd: int) -> SharedSocket:

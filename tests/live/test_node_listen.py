@@ -152,7 +152,8 @@ def shown(name: str) -> set[str]:
 def test_a_single_other_port_is_mapped_and_said_once(tmp_path: Path) -> None:
     name = f"other-{os.getpid()}"
     program = write(tmp_path, f"{SERVER}server.listen(3000);")
-    with running_program(tmp_path, program, *SHARED, "-n", name, workers=2) as server:
+    options = (*SHARED, "-n", name, "--ready", "notify")
+    with running_program(tmp_path, program, *options, workers=2) as server:
         assert server.get() == (200, b"served")
         texts = shown(name)
         assert len(texts) == 1
