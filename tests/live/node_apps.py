@@ -34,22 +34,30 @@ def write_app(folder: Path, source: str, version: int, name: str = "server.js") 
     (folder / name).write_text(source.replace("0001", f"{version:04d}"))
 
 
-def lose_nothing(folder: Path, program: Sequence[str], source: str, reloads: int) -> None:
+def lose_nothing(
+    folder: Path, program: Sequence[str], source: str, reloads: int, file: str = "server.js"
+) -> None:
     """Serve an app with four workers; reload it and scale it from 2 to 4 and back under load.
 
-    Clients keep their connections, or have a new one for each request. Nothing may be lost, and
-    npm may complain about nothing.
+    ``source``: the app, which is written into ``file`` with a new version before each reload;
+    empty: the folder has it. Clients keep their connections, or have a new one for each request.
+    Nothing may be lost, and npm may complain about nothing.
     """
+
+    def write_version(version: int) -> None:
+        if source:
+            write_app(folder, source, version, file)
+
     name = f"{folder.name}-{os.getpid()}"
-    options = ("-b", "127.0.0.1:0", "-n", name, "--surge", "4")
-    write_app(folder, source, 1)
+    options = ("-b", "127.0.0.1:0", "-n", name, "--surge", "4", "--ready", "notify")
+    write_version(1)
     with (
         running_program(folder, program, *options, workers=4) as server,
         client_load(server.port, keep=16, fresh=16) as clients,
     ):
         clients.run_phase("quiet", 300)
         for n in range(2, reloads + 2):
-            write_app(folder, source, n)
+            write_version(n)
             clients.begin_phase(f"reload {n}")
             reload(server, n)
             clients.run_phase(f"reloaded {n}", 50)
@@ -60,7 +68,7 @@ def lose_nothing(folder: Path, program: Sequence[str], source: str, reloads: int
         clients.run_phase("scaled", 50)
         report = clients.stop()
         assert_nothing_lost(report)
-        for n in range(2, reloads + 2):
+        for n in range(2, reloads + 2 if source else 2):
             assert list(report.phase(f"reloaded {n}").versions) == [f"{n:04d}"]
         assert server.count("gone: (?!reload|scale)") == 0, server.log
         assert server.stop() == 0
