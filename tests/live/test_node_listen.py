@@ -12,9 +12,10 @@ import pytest
 
 from prefork import Client
 from tests.certificates import Keyring
-from tests.live.harness import HOME, PATIENCE, Server, wait_for
+from tests.live.harness import HOME, PATIENCE, Server, shared_folder, wait_for
 from tests.live.programs import needs_node, running_program
 from tests.live.raw_client import RawConnection, get, unix
+from tests.package_copy import copy_package
 
 pytestmark = needs_node
 
@@ -298,6 +299,25 @@ def test_ready_when_the_program_says_so(tmp_path: Path) -> None:
         assert server.count("ready in") == 0
         (tmp_path / "gate").write_text("go\n")
         server.ready()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can run it as another user")
+def test_a_shim_that_the_user_cannot_read_is_left_out(tmp_path: Path) -> None:
+    """As in a virtual environment in the home of root: Node would not start."""
+    with shared_folder() as folder:
+        (folder / "private").mkdir(mode=0o700)
+        copy_package(folder / "private")
+        write(folder, f"{SERVER}server.listen({{ fd: 3 }});")
+        words = ("-u", "nobody", *SHARED, "-w", "1", "--", "node", "server.js")
+        environ = {"PYTHONPATH": str(folder / "private")}
+        server = Server(*words, cwd=folder, env=environ)
+        try:
+            server.ready()
+            assert server.get() == (200, b"served")
+            assert server.count("node-shim is off: the user of the program cannot read ") == 1
+            assert server.stop() == 0
+        finally:
+            server.destroy()
 
 
 def test_another_program_ignores_what_is_meant_for_node(tmp_path: Path) -> None:
