@@ -48,7 +48,7 @@ def lose_nothing(
         if source:
             write_app(folder, source, version, file)
 
-    name = f"{folder.name}-{os.getpid()}"
+    name = f"node-{os.getpid()}"
     options = ("-b", "127.0.0.1:0", "-n", name, "--surge", "4", "--ready", "notify")
     write_version(1)
     with (

@@ -56,6 +56,7 @@ def test_any_spelling_of_the_bound_address_shares_the_socket(tmp_path: Path, lis
     with running_program(tmp_path, program, *SHARED, workers=2) as server:
         assert server.get() == (200, b"served")
         server.wait_log(rf'at .*"address":"127.0.0.1".*"port":{server.port}', 2)
+        assert server.count("the program listens on") == 0
         assert server.stop() == 0
 
 
