@@ -572,7 +572,8 @@ class Connections {
   }
 
   open(server, socket) {
-    const record = { socket, server, requests: 0, bytes: 0, session: null, protocol: '', head: 0, isToldToLeave: false };
+    const record = { socket, server, requests: 0, bytes: 0, head: 0 };
+    Object.assign(record, { session: null, protocol: '', isToldToLeave: false });
     this.records.set(socket, record);
     this.newest = record;
     if (!socket._parent) this.figures.counts.ACCEPTED += 1;
@@ -767,7 +768,10 @@ class Drain {
     if (!name) process.exit(0);
     const { kill } = process;
     // A handler that ends by sending the signal again has done its work.
-    process.kill = (pid, signal) => (pid === process.pid && signal === name ? process.exit(0) : kill.call(process, pid, signal));
+    process.kill = (pid, signal) => {
+      if (pid === process.pid && signal === name) process.exit(0);
+      return kill.call(process, pid, signal);
+    };
     process.emit(name, name, require('node:os').constants.signals[name]);
   }
 }

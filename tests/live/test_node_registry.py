@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from prefork.plural import pluralize
+from prefork.unix.cores import usable_cores
 from tests.live.client_load import client_load
 from tests.live.harness import wait_for
+from tests.live.home import fetch, temporary_home
 from tests.live.node_apps import EXPRESS, FASTIFY, lose_nothing
 from tests.live.node_packages import INSTALL_TIMEOUT, install_packages, write_package
 from tests.live.programs import needs_node, running_program
@@ -170,6 +173,27 @@ def next_app(request: pytest.FixtureRequest) -> Path:
 )
 def test_next_loses_no_request(next_app: Path, program: list[str]) -> None:
     lose_nothing(next_app, program, "", reloads=10)
+
+
+def test_the_tutorial_of_pm2_with_next(tmp_path: Path, next_app: Path) -> None:
+    """The README has the same steps beside those of PM2."""
+    cores = usable_cores()
+    with temporary_home(tmp_path) as home:
+        options = ("-b", "127.0.0.1:0", "--name", "web", "--chdir", str(next_app))
+        home.run_ok("start", *options, "--", "npm", "start")
+        assert fetch(home.app()).startswith(b"0001 ")
+        assert home.run_ok("scale", "web", f"{cores}") == f"web: {pluralize(cores, 'worker')}\n"
+        assert home.run_ok("scale", "web", "+4") == f"web: {cores + 4} workers\n"
+        assert home.run_ok("scale", "web", "4") == "web: 4 workers\n"
+        assert "reloaded to gen 2" in home.run_ok("reload", "web")
+        assert "node shim" in home.run_ok("show", "web")
+        assert "web" in home.run_ok("list")
+        assert "Ready in" in home.run_ok("logs", "web", "--out", "-n", "100")
+        home.run_ok("save")
+        assert home.run_ok("stop", "web") == "web: stopped\n"
+        home.run_ok("resurrect")
+        assert fetch(home.app()).startswith(b"0001 ")
+        assert home.run_ok("delete", "web") == "web: stopped\nweb: deleted\n"
 
 
 def test_the_death_of_next_under_npm_loses_only_its_own_requests(next_app: Path) -> None:
