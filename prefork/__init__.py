@@ -24,7 +24,7 @@ not import each other:
 
     errors, version, _speed         exceptions and exit codes; the compiled part, which is optional
     pool | config | http | wire     the master's decisions, settings, HTTP, private protocols
-    unix | tls                      interfaces to the kernel and to OpenSSL
+    unix | tls | node               interfaces to the kernel, to OpenSSL and to Node
     worker | observe                what runs in children; logs and events
     master                          wait, gather facts, carry out orders
     cli                             the command

@@ -76,6 +76,19 @@ class Config:
         "a program in any language and its arguments, served instead of an app; on the command "
         "line, everything after --",
     )
+    node_shim: str = option(
+        value_types.choice("auto", "off"),
+        "auto",
+        SERVE,
+        "auto: a Node program with bind shares the sockets without a change, because its listen "
+        "takes connections from them; off: it has to listen on the descriptors itself",
+    )
+    instance_var: str = option(
+        value_types.VARIABLE,
+        "NODE_APP_INSTANCE",
+        SERVE,
+        "name of the environment variable that tells a program its slot, as in PM2",
+    )
     interface: str = option(
         value_types.choice("auto", *APP_INTERFACES),
         "auto",
@@ -109,9 +122,9 @@ class Config:
         SERVE,
         "when a worker counts as ready; auto: an app when it accepts connections, a program when "
         "it sends READY=1, with --bind when it accepts on the sockets, without when it has run for "
-        "--min-uptime; manual: when main(listener) calls prefork.ready(); for programs only, "
-        "notify: when it sends READY=1, TIME: when it has run for this time, connect:PORT: when it "
-        "listens on this address of its own",
+        "--min-uptime; manual: when main(listener) calls prefork.ready(), or a Node program "
+        "process.send('ready'); for programs only, notify: when it sends READY=1, TIME: when it "
+        "has run for this time, connect:PORT: when it listens on this address of its own",
     )
 
     bind: tuple[Address, ...] = option(

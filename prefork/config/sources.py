@@ -18,7 +18,8 @@ from prefork.config.options import OPTIONS, Config, Option
 from prefork.errors import UsageError
 
 RESERVED = frozenset(
-    f"PREFORK_{name}" for name in ("SLOT", "GENERATION", "HOME", "CONFIG", "FIGURES_FD")
+    f"PREFORK_{name}"
+    for name in ("SLOT", "GENERATION", "HOME", "CONFIG", "FIGURES_FD", "NODE_SETTINGS")
 )
 """PREFORK_* variables that are no options."""
 

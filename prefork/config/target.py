@@ -34,8 +34,11 @@ def _check_program(config: Config) -> None:
             "a program takes its connections itself, so tls-cert and proxy-protocol mean nothing "
             "to it; leave them out"
         )
-    if config.ready.mode == "manual":
-        raise UsageError("ready: manual is for main(listener); a program says READY=1, by notify")
+    if config.ready.mode == "manual" and (not config.bind or config.node_shim == "off"):
+        raise UsageError(
+            "ready: manual is for main(listener), and for a Node program with bind and node-shim "
+            "auto; another program says READY=1, by notify"
+        )
     # The master looks up in /proc which process listens. A shared socket listens from the start,
     # so the look-up would not show whether the program accepts connections.
     if config.ready.mode == "connect" and config.bind:

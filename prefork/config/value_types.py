@@ -145,6 +145,15 @@ def _parse_workers(raw: object) -> int:
         raise ValueError(f"{error}, or max") from None
 
 
+_VARIABLE_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _parse_variable(raw: object) -> str:
+    if not isinstance(raw, str) or not _VARIABLE_NAME.fullmatch(raw):
+        raise ValueError("a variable's name, such as NODE_APP_INSTANCE")
+    return raw
+
+
 def _parse_environment(raw: object) -> dict[str, str]:
     if isinstance(raw, Mapping):
         pairs = {str(key): _format_scalar(value) for key, value in raw.items()}
@@ -156,7 +165,7 @@ def _parse_environment(raw: object) -> dict[str, str]:
                 raise ValueError("KEY=VALUE")
             pairs[key] = value
     for key, value in pairs.items():
-        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", key):
+        if not _VARIABLE_NAME.fullmatch(key):
             raise ValueError(f"KEY=VALUE with a variable's name, not {key!r}")
         # A value may have several lines, such as a key in PEM format. A NUL would end it.
         if "\0" in value:
@@ -376,6 +385,7 @@ SIGNAL = ValueType("SIGNAL", "TERM or INT", _parse_signal, lambda v: v.removepre
 ENVIRONMENT = ValueType(
     "KEY=VALUE", "KEY=VALUE", _parse_environment, dict, is_list=True, is_secret=True
 )
+VARIABLE = ValueType("NAME", "a variable's name", _parse_variable)
 ADDRESSES = list_of(
     ValueType("ADDRESS", EXPECTED, lambda raw: parse_address(str(raw)), str, is_path=True), least=1
 )

@@ -24,6 +24,7 @@ The master has one thread and one loop with one wait. It never runs code of the 
     process_titles.py       the titles of all processes
     program_failure.py      why a program failed, as a text
     program_readiness.py    when a program is ready, from looks at its sockets
+    program_stop.py         the stop signal of a program, to its servers first
     programs.py             workers that are programs
     ready_messages.py       facts from the messages of workers
     registration.py         the entry in the list of apps

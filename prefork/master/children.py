@@ -39,7 +39,8 @@ class WorkerProcess:
     ``worker``: its serial number in the pool. ``ready_fd``: the master's end of the ready pipe; -1
     after the child closed its end. ``stack_request_fd``: the pipe on which it is asked for its
     stacks.
-    ``status_text``: a program's ``STATUS=`` message, for people.
+    ``status_text``: a program's ``STATUS=`` message, for people. ``node``: what the Node shim in a
+    program reported; empty: nothing.
     """
 
     worker: int
@@ -49,6 +50,7 @@ class WorkerProcess:
     row: Row
     decoder: ReadyDecoder = field(default_factory=ReadyDecoder)
     status_text: str = ""
+    node: str = ""
 
     def deadline(self) -> float:
         """Return the monotonic time by which its next heartbeat is due; 0: it wrote none yet."""
@@ -62,7 +64,9 @@ class WorkerProcess:
             "stack_requests": self.stack_request_fd,
         }
         is_open = {role: fd for role, fd in roles.items() if fd >= 0}
-        return ChildRecord(self.worker, self.child.pid, self.row.number, is_open, self.status_text)
+        return ChildRecord(
+            self.worker, self.child.pid, self.row.number, is_open, self.status_text, self.node
+        )
 
 
 def _ignore_end(_worker: int) -> None:

@@ -42,6 +42,7 @@ class ChildRecord:
     row: int
     descriptors: Descriptors
     status_text: str = ""
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)

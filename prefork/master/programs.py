@@ -15,7 +15,8 @@ Design
 - **A program may write READY=1 to a descriptor, too** (``NOTIFY_FD``). Node and shells cannot send
   to a unix datagram socket; they would have to start a process for one word.
 - **The stop signal goes to the session, as with systemd.** Otherwise the shell of
-  ``sh -c "node server.js"`` would end alone. In a quick stop a program gets the stop signal and one
+  ``sh -c "node server.js"`` would end alone. Servers that drain by themselves get it first
+  (program_stop.py). In a quick stop a program gets the stop signal and one
   second, because SIGQUIT means "gently" to some programs.
 - **A program that hangs gets SIGABRT,** as from systemd's watchdog; many runtimes print their
   stacks then.
@@ -46,6 +47,7 @@ from prefork.master.owned_ports import owned_addresses
 from prefork.master.process_titles import ProcessTitles
 from prefork.master.program_failure import describe_end, describe_obstacle
 from prefork.master.program_readiness import ReadinessLooks, ReadinessProbe
+from prefork.master.program_stop import ProgramStop
 from prefork.master.stderr_relay import StderrRelay
 from prefork.observe.logger import Log
 from prefork.pool import facts, orders
@@ -73,7 +75,8 @@ class Program:
 
     ``worker``: its serial number in the pool. ``notify``: its notify socket. ``stderr``: the relay
     of its stderr. ``is_watched``: its notify socket is polled. ``kill_at``: monotonic time of the
-    end of its kill timeout; None: it was not told to stop. ``is_aborted``: it hung.
+    end of its kill timeout; None: it was not told to stop. ``is_aborted``: it hung. ``stop``: its
+    stop signal.
     """
 
     worker: int
@@ -85,6 +88,7 @@ class Program:
     is_watched: bool = True
     kill_at: float | None = None
     is_aborted: bool = False
+    stop: ProgramStop = field(default_factory=ProgramStop)
 
     @property
     def config(self) -> Config:
@@ -298,6 +302,8 @@ class Programs:
             for notice in program.notify.read():
                 if self._is_from_program(notice, program):
                     said = notify.decode_notification(notice.data)
+                    if notify.NODE in said:
+                        program.stop.add_server(notice.pid)
                     self._apply_notices(program, said)
                     if (source := self.figures.get(program.worker)) is not None:
                         source.add(notice.pid, said)
@@ -328,7 +334,11 @@ class Programs:
         return program.runs_as(notice.uid) if known is None else known
 
     def _apply_notices(self, program: Program, said: notify.Notification) -> None:
-        if said.get(notify.READY) == "1" and program.config.ready.mode in ("auto", "notify"):
+        if said.get(notify.READY) == "1" and program.config.ready.mode in (
+            "auto",
+            "manual",
+            "notify",
+        ):
             self._mark_ready(program)
         if said.get(notify.STOPPING) == "1":
             self._on_message(program.worker, ReadyMessage(MessageKind.LEAVING))
@@ -336,6 +346,7 @@ class Programs:
             return
         if notify.STATUS in said:
             process.status_text = said[notify.STATUS][:200]
+        process.node = notify.describe_node(said) or process.node
         if said.get(notify.WATCHDOG) == "1" and program.config.timeout is not None:
             # From its first WATCHDOG=1 on, as with the heartbeat of a worker.
             process.row.floats[DEADLINE] = monotonic() + program.config.timeout
@@ -367,13 +378,20 @@ class Programs:
             case orders.Stop():
                 # The same signal in a quick stop (see Design).
                 program.kill_at = monotonic() + program.config.kill_timeout
-                self._signal(program, signal.Signals[program.config.stop_signal])
+                self._stop(program, signal.Signals[program.config.stop_signal])
             case orders.Kill():
                 program.kill_at = monotonic()
                 self._signal(program, signal.SIGKILL)
             case orders.DumpStacks(by_force=False):
                 program.is_aborted = True
                 self._signal(program, signal.SIGABRT)
+
+    def _stop(self, program: Program, signum: int) -> None:
+        """Send the stop signal, to the processes that serve first (program_stop.py)."""
+        if program.stop.servers:
+            program.stop.begin(program.pid, signum, monotonic())
+        else:
+            self._signal(program, signum)
 
     def _signal(self, program: Program, signum: int) -> None:
         """Send a signal to the session of a program."""
@@ -414,6 +432,7 @@ class Programs:
 
     def _track_orphans(self, program: Program) -> None:
         deadline = program.kill_at
+        program.stop.tell_session()
         if deadline is None:
             deadline = monotonic() + program.config.kill_timeout
             process_tree.signal_session(program.pid, signal.Signals[program.config.stop_signal])
@@ -439,6 +458,8 @@ class Programs:
         for relay in self._stderr_relays():
             relay.resume_if_due(now)
         self._looks.run_due(now)
+        for program in list(self._programs.values()):
+            program.stop.run_due(now)
         for orphans in list(self._orphaned_sessions):
             if orphans.next_look_at > now and not quick:
                 continue
@@ -452,7 +473,8 @@ class Programs:
     def next_deadline(self) -> float | None:
         """Return the monotonic time at which ``run_due`` is due although nothing happens."""
         also = (self._guard_due_at, self._looks.next_deadline(), self.figures.next_deadline())
-        due = [at for at in also if at is not None]
+        stops = (program.stop.next_look_at for program in self._programs.values())
+        due = [at for at in (*also, *stops) if at is not None]
         due += [relay.due_at for relay in self._stderr_relays() if relay.due_at is not None]
         return min(
             [*due, *(orphans.next_look_at for orphans in self._orphaned_sessions)], default=None

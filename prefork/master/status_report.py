@@ -99,4 +99,5 @@ def _describe_worker(worker: Worker, children: Children, now: float) -> dict[str
         "worn": worker.worn,
         "since": time() - (now - worker.spawned_at),
         "says": process.status_text if process is not None else "",
+        "node": process.node if process is not None else "",
     }

@@ -121,7 +121,8 @@ class StderrRelay:
             self.due_at = None
 
     def close(self) -> None:
-        """End the relay, when no process of the session is left."""
+        """Pass on what is left, and end the relay, when no process of the session is left."""
+        self.read_last()
         self._end()
         self.close_copy()
 

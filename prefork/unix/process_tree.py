@@ -149,7 +149,7 @@ def signal_session(session: int, signum: int) -> None:
         pass  # no process is left in the group, or none that may be signalled
     for each in list(iter_processes()):
         if each.session == session and not each.is_dead and not _is_in_group(each.pid, session):
-            _signal_if_in_session(each.pid, session, signum)
+            signal_member(each.pid, session, signum)
 
 
 def _is_in_group(pid: int, group: int) -> bool:
@@ -160,8 +160,8 @@ def _is_in_group(pid: int, group: int) -> bool:
         return True
 
 
-def _signal_if_in_session(pid: int, session: int, signum: int) -> None:
-    """Signal a process by its pidfd, provided that the pid still belongs to the same session."""
+def signal_member(pid: int, session: int, signum: int) -> None:
+    """Signal a process by its pidfd, provided that the pid still belongs to the session."""
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:

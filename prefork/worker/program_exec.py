@@ -25,8 +25,10 @@ from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from prefork.config import Config
 from prefork.config.addresses import UnixAddress
 from prefork.errors import AppError
+from prefork.node.node_environment import SharedSocket, node_variables
 from prefork.unix.listeners import Listener
 from prefork.unix.notify import connect_notify_socket
 from prefork.unix.process import unblock_signals
@@ -77,18 +79,17 @@ def duplicate_above_sockets(fd: int, sockets: int) -> int:
 
 
 def exec_program(
-    command: Sequence[str],
-    listeners: Iterable[Listener],
-    pipes: ProgramPipes,
-    stop_signal: str,
-    watchdog_timeout: float | None,
+    config: Config, listeners: Iterable[Listener], pipes: ProgramPipes, slot: int
 ) -> NoReturn:
-    """Replace this process by the program. Raises AppError if the exec fails."""
+    """Replace this process by the program of the settings. Raises AppError if the exec fails."""
+    command = config.command
     path = find_executable(command, os.environ)
     sockets = list(listeners)
-    _set_variables(sockets, pipes, watchdog_timeout)
+    _set_variables(sockets, pipes, config.timeout)
+    os.environ[config.instance_var] = str(slot)
     _arrange_descriptors([listener.socket.fileno() for listener in sockets], pipes)
-    _reset_signals(signal.Signals[stop_signal])
+    _share_with_node(config, sockets)
+    _reset_signals(signal.Signals[config.stop_signal])
     try:
         os.execv(path, list(command))
     except OSError as error:
@@ -114,6 +115,25 @@ def _set_variables(
     if watchdog_timeout is not None:
         environ["WATCHDOG_USEC"] = str(int(watchdog_timeout * 1_000_000))
         environ["WATCHDOG_PID"] = pid
+
+
+def _share_with_node(config: Config, listeners: list[Listener]) -> None:
+    """Set the variables by which a Node program shares the sockets; they stand in their places."""
+    shared = [
+        _describe_socket(listener, FIRST_FD + place) for place, listener in enumerate(listeners)
+    ]
+    ways = [os.environ.get(name, "") for name in ("NOTIFY_FD", "PREFORK_FIGURES_FD")]
+    notify, figures = (os.fstat(int(fd)).st_ino if fd else 0 for fd in ways)
+    os.environ.update(node_variables(os.environ, config, shared, notify, figures))
+
+
+def _describe_socket(listener: Listener, fd: int) -> SharedSocket:
+    inode, name = os.fstat(fd).st_ino, listener.socket.getsockname()
+    if isinstance(name, tuple):
+        return SharedSocket(inode, host=name[0], port=name[1])
+    return SharedSocket(
+        inode, path=os.path.abspath(name) if isinstance(name, str) else os.fsdecode(name)
+    )
 
 
 def _socket_name(listener: Listener) -> str:

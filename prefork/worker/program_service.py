@@ -2,8 +2,11 @@
 
 import os
 import signal
+from dataclasses import replace
 
+from prefork.config import Config
 from prefork.errors import PreforkError
+from prefork.node.node_environment import SHIM
 from prefork.unix.process import set_parent_death_signal
 from prefork.worker.interface import CommandService
 from prefork.worker.master_channel import make_channel, report_error
@@ -15,6 +18,23 @@ from prefork.worker.program_exec import (
     start_session,
 )
 from prefork.worker.worker_context import WorkerContext
+
+
+def _check_shim(context: WorkerContext) -> Config:
+    """Return the settings, with the Node shim off if the program cannot read it.
+
+    Node would refuse to start. A package in the home of root is an example, with --user.
+    """
+    config = context.config
+    if config.node_shim == "off" or os.access(SHIM, os.R_OK):
+        return config
+    if context.info.slot == 0 and context.info.generation == 1:
+        context.log.warning(
+            "node-shim is off: the user of the program cannot read %s; a Node server has to listen "
+            "on descriptor 3, or the package has to be readable",
+            SHIM,
+        )
+    return replace(config, node_shim="off")
 
 
 class ProgramService(CommandService):
@@ -39,9 +59,7 @@ class ProgramService(CommandService):
             stop_signal = signal.Signals[config.stop_signal]
             if not set_parent_death_signal(stop_signal, context.master_pid):
                 return 0
-            exec_program(
-                config.command, context.listeners, pipes, config.stop_signal, config.timeout
-            )
+            exec_program(_check_shim(context), context.listeners, pipes, context.info.slot)
         except PreforkError as error:
             return report_error(context, channel, error)
 

@@ -20,7 +20,7 @@ from tests.live.harness import SERVERS
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LOAD = {"test_bench", "test_fair_accept", "test_master_autoscale", "test_master_chaos"}
-SLOW = {"test_packaging", "test_soak"}
+SLOW = {"test_node_registry", "test_packaging", "test_soak"}
 SMOKE = {
     "test_interface_asgi",
     "test_interface_main",

@@ -79,6 +79,8 @@ def _head(app: App) -> Table:
             text = str(app[name])
             head.add_row(name, Text(text, STATE_STYLES.get(text, "")) if name == "state" else text)
     head.add_row("listening", ", ".join(app.get("listening", ())) or "-")
+    if shim := next((each["node"] for each in app.get("workers", ()) if each.get("node")), ""):
+        head.add_row("node shim", shim)
     head.add_row("uptime", format_age(app.get("started") if is_running(app) else None))
     if planned := app.get("next_restart"):
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(planned["at"]))

@@ -4,6 +4,8 @@
     apps/          the apps that they run
     trial.py       runs one verb until its goal is reached, and measures time, CPU and memory
     rounds.py      the order of the measurements
+    losses.py      reloads frameworks under load, and counts the lost requests
+    reload_load.py the clients of such a reload
     results.py     medians, tables and JSON
     __main__.py    the command
 

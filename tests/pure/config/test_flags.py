@@ -42,6 +42,8 @@ RIGHT = {
     "ws_compression": "off",
     "underscores": "refuse",
     "accept": "any",
+    "node_shim": "off",
+    "instance_var": "INSTANCE_ID",
 }
 """A value for each option that does not take the word 7."""
 

@@ -25,6 +25,7 @@ def config(**settings: Any) -> Config:
         {"command": ("node",)},
         {"command": ("node",), "ready": "connect:3000"},
         {"command": ("node",), "ready": "notify", "bind": (TcpAddress("127.0.0.1", 80),)},
+        {"command": ("node",), "ready": "manual", "bind": (TcpAddress("127.0.0.1", 80),)},
     ],
 )
 def test_an_app_or_a_program_can_be_served(settings: dict[str, Any]) -> None:
@@ -38,6 +39,15 @@ def test_an_app_or_a_program_can_be_served(settings: dict[str, Any]) -> None:
         ({"app": "m:app", "ready": "2s"}, "are for programs"),
         ({"app": "m:app", "command": ("node",)}, "app = m:app and a command, node: one of them"),
         ({"command": ("node",), "ready": "manual"}, "manual is for main"),
+        (
+            {
+                "command": ("node",),
+                "ready": "manual",
+                "bind": (TcpAddress("127.0.0.1", 80),),
+                "node_shim": "off",
+            },
+            "manual is for main",
+        ),
         ({"command": ("node",), "proxy_protocol": True}, "a program takes its connections itself"),
         (
             {"command": ("node",), "ready": "connect:3000", "bind": (TcpAddress("127.0.0.1", 80),)},

@@ -114,6 +114,7 @@ VALUES: dict[ValueType, st.SearchStrategy[Any]] = {
     value_types.OCTAL: st.none() | st.integers(0, 0o7777),
     value_types.SIGNAL: st.sampled_from(value_types.STOP_SIGNALS),
     value_types.ENVIRONMENT: st.dictionaries(_VARIABLE, texts(without="\0"), max_size=4),
+    value_types.VARIABLE: _VARIABLE,
     value_types.ADDRESSES: _some(addresses(), least=1),
     value_types.OPTIONAL_ADDRESS: st.none() | addresses(),
     value_types.PATHS: _some(_LINE),

@@ -86,5 +86,5 @@ def test_a_run_survives_the_way_through_json_without_unknown_managers() -> None:
 
 def test_the_readme_has_the_markers() -> None:
     readme = (Path(__file__).parents[3] / "README.md").read_text()
-    lines = command.render_section(ABOUT, RUN)
+    lines = command.render_section(ABOUT, RUN, {})
     assert "60 (50-80)" in replace_between(readme, command.START, command.END, lines)
