@@ -22,6 +22,7 @@ The master has one thread and one loop with one wait. It never runs code of the 
     owned_ports.py          whether programs own their ports, so that they cannot be rolled
     planned_restarts.py     restarts by the clock, by changed files, by memory
     process_titles.py       the titles of all processes
+    program.py              what is known of one program
     program_failure.py      why a program failed, as a text
     program_readiness.py    when a program is ready, from looks at its sockets
     program_stop.py         the stop signal of a program, to its servers first

@@ -33,7 +33,6 @@ Design
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from time import monotonic
 
 from prefork.config import Config
@@ -45,9 +44,9 @@ from prefork.master.generation import Generation
 from prefork.master.master_record import Descriptors
 from prefork.master.owned_ports import owned_addresses
 from prefork.master.process_titles import ProcessTitles
+from prefork.master.program import OrphanedSession, Program
 from prefork.master.program_failure import describe_end, describe_obstacle
 from prefork.master.program_readiness import ReadinessLooks, ReadinessProbe
-from prefork.master.program_stop import ProgramStop
 from prefork.master.stderr_relay import StderrRelay
 from prefork.observe.logger import Log
 from prefork.pool import facts, orders
@@ -67,51 +66,6 @@ from prefork.worker.program_exec import ProgramPipes
 
 POLL_INTERVAL = 0.1
 """Seconds between two looks at processes that are no children, which no descriptor reports."""
-
-
-@dataclass(slots=True)
-class Program:
-    """One program.
-
-    ``worker``: its serial number in the pool. ``notify``: its notify socket. ``stderr``: the relay
-    of its stderr. ``is_watched``: its notify socket is polled. ``kill_at``: monotonic time of the
-    end of its kill timeout; None: it was not told to stop. ``is_aborted``: it hung. ``stop``: its
-    stop signal.
-    """
-
-    worker: int
-    generation: Generation
-    notify: NotifySocket
-    stderr: StderrRelay
-    pid: int = 0
-    is_ready: bool = False
-    is_watched: bool = True
-    kill_at: float | None = None
-    is_aborted: bool = False
-    stop: ProgramStop = field(default_factory=ProgramStop)
-
-    @property
-    def config(self) -> Config:
-        """The settings of its generation."""
-        return self.generation.config
-
-    def runs_as(self, uid: int) -> bool:
-        """Whether ``uid`` is the user of the program or root."""
-        own = self.generation.identity.uid
-        return uid in (0, os.getuid() if own is None else own)
-
-
-@dataclass(slots=True)
-class OrphanedSession:
-    """Processes that outlived the leader of their session. ``session``: the pid of the leader.
-
-    ``kill_at``: monotonic time when they get SIGKILL.
-    """
-
-    session: int
-    stderr: StderrRelay
-    kill_at: float
-    next_look_at: float = field(default_factory=monotonic)
 
 
 class Programs:

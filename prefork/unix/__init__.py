@@ -38,6 +38,7 @@ Pipes, sockets and shared memory:
 Files:
 
     home.py                   the registry of apps under $PREFORK_HOME
+    registry_entry.py         one app in the list, as other processes than its master see it
     directory.py              folders that other users may write to, held by descriptor
     path_trust.py             whether another user may exchange a component of a path
     regular_file.py           regular files of a bounded size, opened without waiting

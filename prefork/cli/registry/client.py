@@ -20,7 +20,8 @@ from typing import Any
 
 from prefork.errors import MachineError, UsageError
 from prefork.unix.control import connect, peer_pid
-from prefork.unix.home import RegistryEntry, list_entries, registry_path
+from prefork.unix.home import list_entries, registry_path
+from prefork.unix.registry_entry import RegistryEntry
 from prefork.version import __version__
 from prefork.wire import control as wire
 from prefork.wire.row_values import explain_values

@@ -10,7 +10,7 @@ from prefork.cli.registry.log_follow import LogFollower
 from prefork.errors import MachineError
 from prefork.observe.log_directory import list_log_files
 from prefork.observe.log_records import Record, parse_record
-from prefork.unix.home import RegistryEntry
+from prefork.unix.registry_entry import RegistryEntry
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from itertools import chain
 
 from prefork.cli.registry.log_sources import RecordFilter, open_sources, sort_by_time
 from prefork.observe.log_records import Record
-from prefork.unix.home import RegistryEntry
+from prefork.unix.registry_entry import RegistryEntry
 
 MAX_RECORDS = 200
 ALL_RECORDS = RecordFilter(frozenset(), None, None, "")

@@ -6,7 +6,7 @@ import time
 from prefork.cli.registry.client import Client
 from prefork.cli.view.answers import Answer
 from prefork.cli.view.progress import for_each_app, progress_printer
-from prefork.unix.home import RegistryEntry
+from prefork.unix.registry_entry import RegistryEntry
 from prefork.wire.verb import Verb, resolve
 from prefork.wire.verb_table import NO_WAIT
 

@@ -22,8 +22,9 @@ from prefork.cli.verbs.ask_masters import ask_and_print, ask_app, ask_each
 from prefork.cli.view.answers import print_plan
 from prefork.cli.view.progress import for_each_app
 from prefork.errors import MachineError, UsageError
-from prefork.unix.home import RegistryEntry, remove_app
+from prefork.unix.home import remove_app
 from prefork.unix.identity import describe_user
+from prefork.unix.registry_entry import RegistryEntry
 from prefork.unix.signals import signal_number
 from prefork.wire.verb_table import PING, PLAN, RELOAD, SIGNAL, STOP
 

@@ -12,7 +12,7 @@ from prefork.cli.verbs.ask_masters import ask_and_print
 from prefork.cli.view.answers import Answer, print_why
 from prefork.cli.view.progress import for_each_app
 from prefork.unix.cores import usable_cores
-from prefork.unix.home import RegistryEntry
+from prefork.unix.registry_entry import RegistryEntry
 from prefork.version import __version__
 from prefork.wire.death_file import decode_deaths
 from prefork.wire.verb_table import STATE, WHY

@@ -15,17 +15,11 @@ from prefork.config.kept_environment import keep_environment
 from prefork.config.target import require_target, resolve_name
 from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.pool.policy import ManualTarget
-from prefork.unix.home import (
-    AppFolder,
-    RegistryEntry,
-    check_app_name,
-    claim_folder,
-    make_app_name,
-    remove_app,
-)
+from prefork.unix.home import AppFolder, check_app_name, claim_folder, make_app_name, remove_app
 from prefork.unix.listener_handover import NOTHING_INHERITED, InheritedState
 from prefork.unix.listeners import Listener
 from prefork.unix.process import signal_name
+from prefork.unix.registry_entry import RegistryEntry
 from prefork.wire.control import RefusedError
 from prefork.wire.verb_table import WAIT
 

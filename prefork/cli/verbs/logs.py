@@ -21,7 +21,7 @@ from prefork.cli.verbs.verb_parser import build_parser
 from prefork.config import value_types
 from prefork.errors import MachineError, UsageError
 from prefork.observe.log_records import format_record
-from prefork.unix.home import RegistryEntry
+from prefork.unix.registry_entry import RegistryEntry
 from prefork.wire.verb_table import DEFAULT_LOG_LINES, LOGS
 
 POLL_INTERVAL = 0.2

@@ -21,9 +21,9 @@ from prefork.cli.verbs.launch import StartFailedError, WaitOptions, start_again
 from prefork.cli.view.progress import for_each_app
 from prefork.errors import MachineError, UsageError
 from prefork.unix.control import peer_pid
-from prefork.unix.home import RegistryEntry
 from prefork.unix.listener_handover import fetch_listeners
 from prefork.unix.listeners import Listener
+from prefork.unix.registry_entry import RegistryEntry
 from prefork.version import __version__
 from prefork.wire.verb_table import PLAN
 

@@ -21,8 +21,9 @@ from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.plural import pluralize
 from prefork.pool.policy import ManualTarget
 from prefork.unix.directory import Directory
-from prefork.unix.home import RegistryEntry, check_app_name, claim_folder, replace_file
+from prefork.unix.home import check_app_name, claim_folder, replace_file
 from prefork.unix.listener_handover import InheritedState
+from prefork.unix.registry_entry import RegistryEntry
 from prefork.wire.versions import LaterVersionError
 
 Options = argparse.Namespace

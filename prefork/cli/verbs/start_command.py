@@ -13,7 +13,7 @@ from prefork.cli.verbs.launch import StartFailedError, WaitOptions, start_again,
 from prefork.cli.verbs.verb_parser import build_parser
 from prefork.cli.view.progress import for_each_app
 from prefork.errors import UsageError
-from prefork.unix.home import RegistryEntry
+from prefork.unix.registry_entry import RegistryEntry
 from prefork.wire.verb_table import START
 
 SWITCHES = {flag for each in START.arguments if each.is_switch for flag in each.flags}

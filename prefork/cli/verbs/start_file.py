@@ -46,7 +46,8 @@ from prefork.config.parser import Parser
 from prefork.config.target import require_target, resolve_name
 from prefork.errors import PreforkError, UsageError
 from prefork.unix.cores import usable_cores
-from prefork.unix.home import RegistryEntry, check_app_name, claim_folder, make_app_name
+from prefork.unix.home import check_app_name, claim_folder, make_app_name
+from prefork.unix.registry_entry import RegistryEntry
 from prefork.wire.verb_table import PLAN, RELOAD, START
 
 Options = argparse.Namespace

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from prefork.cli.output.standard_output import print_error
 from prefork.cli.registry.client import Client
 from prefork.errors import AppError, PreforkError
-from prefork.unix.home import RegistryEntry
+from prefork.unix.registry_entry import RegistryEntry
 from prefork.wire.control import Progress
 
 
