@@ -279,14 +279,24 @@ class _Connection:
         head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         if not head.startswith(b"http/1.1 200 "):
             raise _WrongAnswerError(head.split(b"\r\n")[0].decode())
-        length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        words = (await self._reader.readexactly(length)).decode().split()
+        words = (await self._read_body(head)).decode().split()
         if len(words) != 2 * BODY_WORDS or words != words[:2] * BODY_WORDS:
             raise _WrongAnswerError(f"{len(words)} words: {words[:4]}")
         phase.versions[words[0]] = phase.versions.get(words[0], 0) + 1
         self.ending = b"connection: close" in head
         self.pid = int(words[1])
         return self.pid
+
+    async def _read_body(self, head: bytes) -> bytes:
+        if b"transfer-encoding: chunked" not in head:
+            length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
+            return await self._reader.readexactly(int(length))
+        body = b""
+        while size := int(await self._reader.readline(), 16):
+            body += await self._reader.readexactly(size)
+            await self._reader.readexactly(2)
+        await self._reader.readexactly(2)
+        return body
 
     def close(self) -> None:
         self._writer.close()

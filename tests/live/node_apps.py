@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.live.client_load import client_load
 from tests.live.harness import PATIENCE, command
 from tests.live.programs import running_program
-from tests.live.reloads import assert_nothing_lost, reload
+from tests.live.reloads import reload
 
 EXPRESS = """\
 const express = require('express');
@@ -67,7 +67,8 @@ def lose_nothing(
             assert done.stdout == f"{name}: {count} workers\n", done
         clients.run_phase("scaled", 50)
         report = clients.stop()
-        assert_nothing_lost(report)
+        # How long a request takes is not asserted: a framework compiles for seconds at its start.
+        assert not report.failures, report
         for n in range(2, reloads + 2 if source else 2):
             assert list(report.phase(f"reloaded {n}").versions) == [f"{n:04d}"]
         assert server.count("gone: (?!reload|scale)") == 0, server.log
