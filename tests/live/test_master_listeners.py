@@ -214,7 +214,7 @@ def test_an_abstract_socket_survives_reloads_and_leaves_no_file(config: Path) ->
     server = Server("-c", "prefork.toml", "app:app", cwd=config.parent)
     try:
         server.ready()
-        server.wait_log(rf"listening on {address}, 1 worker$")
+        server.wait_log(rf"listening on {address}, 1 worker, ")
         assert ask_abstract(address).startswith(b"HTTP/1.1 200 OK\r\n")
         server.send(signal.SIGHUP)
         server.wait_all_ready(1, 2)

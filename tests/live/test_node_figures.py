@@ -1,24 +1,15 @@
 """The figures of a Node server: what the shim reports agrees with what its clients did."""
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from prefork import Client
 from tests.live.harness import HOME, Server, wait_for
 from tests.live.programs import needs_node, running_program
 from tests.live.raw_client import get, tcp
 
-pytestmark = [
-    needs_node,
-    pytest.mark.skipif(
-        find_spec("prefork.wire.figures_message") is None,
-        reason="this version keeps no figures of programs",
-    ),
-]
+pytestmark = needs_node
 
 APP = """\
 const fs = require('node:fs');
