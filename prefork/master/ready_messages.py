@@ -23,6 +23,8 @@ def facts_of(worker: int, message: ReadyMessage | InvalidMessage) -> Iterator[fa
     match message:
         case ReadyMessage(MessageKind.READY):
             yield facts.Ready(worker)
+        case ReadyMessage(MessageKind.BEATS):
+            pass  # the master reads all deadlines when it was woken
         case ReadyMessage(MessageKind.FAILED, text, code):
             yield facts.BootFailed(worker, text, code or AppError.exit_code)
         case ReadyMessage(MessageKind.LEAVING, waits_for):

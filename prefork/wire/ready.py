@@ -1,6 +1,8 @@
 """The messages of a worker on its ready pipe: one JSON object a line. PURE.
 
-    ready    the worker accepts requests                     {"v": 2, "say": "ready"}
+    ready    the worker accepts requests                     {"v": 3, "say": "ready"}
+    beats    its first heartbeat came after that: from here  {"say": "beats"}
+             on it has a deadline
     failed   it failed to start; ``text``: the reason with   {"say": "failed", "text": "…",
              the app's traceback, ``code``: an exit code      "code": 102}
              (errors.py)
@@ -28,7 +30,7 @@ from enum import StrEnum
 from prefork.printable import MAX_TEXT_LENGTH, cut_middle
 from prefork.wire.versions import require_known_version, stamp
 
-VERSION = 2
+VERSION = 3
 """The version of the format, the ``v`` of each message (versions.py)."""
 
 MAX_LINE_SIZE = 256 * 1024
@@ -36,7 +38,7 @@ MAX_LINE_SIZE = 256 * 1024
 
 
 MAX_MESSAGES = 100
-"""Messages of one child in its life. There are five kinds; ``stuck`` repeats when the master asks
+"""Messages of one child in its life. There are six kinds; ``stuck`` repeats when the master asks
 for stacks again."""
 
 _MAX_TEXT = MAX_TEXT_LENGTH + 100
@@ -47,6 +49,7 @@ class MessageKind(StrEnum):
     """The kinds of messages; see the table above."""
 
     READY = "ready"
+    BEATS = "beats"
     FAILED = "failed"
     LEAVING = "leaving"
     WORN = "worn"

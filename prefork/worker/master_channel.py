@@ -33,6 +33,8 @@ class MasterChannel:
         self._set_title = set_title
         self._on_ready = on_ready
         self.is_ready = False
+        self._has_told_deadline = False
+        """The master was woken, or will be, after a deadline was written for the first time."""
 
     @property
     def is_service_ending(self) -> bool:
@@ -52,6 +54,7 @@ class MasterChannel:
             self.is_ready = True
             self.row.counts[SHARES] = shares
             self._set_title("ready")
+            self._has_told_deadline = self._floats[DEADLINE] > 0
             write_all(self._fd, encode_message(MessageKind.READY))
 
     @property
@@ -92,10 +95,17 @@ class MasterChannel:
 
     def beat_until(self, wait: float) -> None:
         """Publish a heartbeat. The next one comes within ``wait`` seconds, and the timeout counts
-        from there."""
+        from there.
+
+        The master reads deadlines when something wakes it. It may have read the row of a ``main``
+        that was ready, and had not accepted yet; then nothing else would wake it.
+        """
         self.beat()
         self._floats[DUE] = self._floats[BEAT] + wait
         self._floats[DEADLINE] += wait
+        if self.is_ready and not self._has_told_deadline:
+            self._has_told_deadline = True
+            write_all(self._fd, encode_message(MessageKind.BEATS))
 
     def count_timeout_from(self, since: float) -> None:
         """Set the deadline as if the last heartbeat had come at ``since`` (monotonic seconds)."""

@@ -32,6 +32,25 @@ NAMED = {
 """The report of a main. For other kinds it names method, target, client and age."""
 
 
+LATE = """\
+import os, time
+def app(listener):
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+    connection, _ = listener.accept()
+    time.sleep(3600)
+"""
+
+
+def test_a_main_that_accepts_long_after_it_was_ready_has_a_deadline(tmp_path: Path) -> None:
+    """The master has read all deadlines by then, and nothing but the worker can wake it."""
+    (tmp_path / "app.py").write_text(LATE)
+    with serving(tmp_path, "app:app", "--timeout", "1s", "-n", "late") as server:
+        (tmp_path / "go").touch()
+        with send_request(server.port, "/"):
+            server.wait_log("passed its deadline")
+
+
 @pytest.mark.parametrize("kind", ["wsgi", "threads", "asgi", "main"])
 def test_a_blocked_request_is_named_with_its_stack_and_its_worker_replaced(
     tmp_path: Path, kind: str
