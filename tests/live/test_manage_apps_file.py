@@ -110,7 +110,7 @@ def test_an_app_that_fails_keeps_those_after_it_from_starting(home: Home) -> Non
     output = home.run_failing(102, "start", "prefork.toml")
     assert "no module 'x'" in output
     assert "web: not started, db comes before it" in output
-    assert home.client.apps() == []
+    assert [(app["name"], app["state"]) for app in home.client.apps()] == [("db", "failed")]
     assert "no module 'x'" in home.run_failing(102, "check", "prefork.toml")
 
 

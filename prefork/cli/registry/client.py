@@ -123,7 +123,8 @@ class Client:
 
     A worker has the keys slot, pid, generation, state (spawning, booting, ready, draining, hung,
     killed), since (the start of its process), restarts (of its slot), worn (why it is to be
-    replaced, or ""), says (STATUS= of a program), and its figures:
+    replaced, or ""), says (STATUS= of a program), node (the version of
+    Node whose servers share the sockets, or ""), and its figures:
 
         {VALUES}
 

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from setproctitle import getproctitle
+
 from prefork.cli.output.standard_output import print_error
 from prefork.cli.serve.settings_loader import SettingsLoader
 from prefork.config.kept_environment import needs_new_interpreter, variables_of_one_start
@@ -32,8 +34,9 @@ _MAX_STATE_SIZE = 16 * 2**20
 
 _CODE = """\
 import sys
-sys.path.append(sys.argv[2])
+sys.path.insert(0, sys.argv[2])
 from prefork.cli.command import continue_start
+del sys.path[0]
 sys.exit(continue_start(int(sys.argv[1])))
 """
 
@@ -63,6 +66,9 @@ class MasterStart:
             environ = self._complete_environment()
             if may_execute and needs_new_interpreter(os.environ, environ):
                 self._execute(environ)
+            # setproctitle finds the place of the title by the environment with which the process
+            # began, at its first call.
+            getproctitle()
             os.environ.clear()
             os.environ.update(environ)
             time.tzset()
