@@ -264,7 +264,7 @@ def test_a_program_may_flood_an_unread_log(tmp_path: Path, kind: str) -> None:
     program = "while :; do echo x >&2; done"
     sink = Sink(kind, tmp_path)
     server = Unread(
-        sink, tmp_path, "--name", "app", "--kill-timeout", "1s", "--", "sh", "-c", program
+        sink, tmp_path, "--name=app", "--kill-timeout=1s", "--ready=10ms", "--", "sh", "-c", program
     )
     try:
         wait_for(lambda: server.client.apps() and "running" in server.verb("list"), "it runs")
@@ -281,7 +281,7 @@ def test_the_guard_ends_a_program_while_the_log_is_unread(tmp_path: Path) -> Non
     program = "echo $$ > pid; trap 'echo leaving >&2; exit' TERM; while :; do echo x >&2; done"
     sink = Sink("pipe", tmp_path)
     server = Unread(
-        sink, tmp_path, "--name", "app", "--kill-timeout", "1s", "--", "sh", "-c", program
+        sink, tmp_path, "--name=app", "--kill-timeout=1s", "--ready=10ms", "--", "sh", "-c", program
     )
     try:
         wait_for(lambda: server.client.apps() and "running" in server.verb("list"), "it runs")
