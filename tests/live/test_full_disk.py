@@ -162,7 +162,7 @@ def test_a_failed_write_on_a_full_disk_leaves_no_file(home: Home, tmp_path: Path
         saved = home.run_ok("save")
         fill(small)
         stderr = home.run_failing(111, "start", "--pid-file", str(small / "pid"), *OTHER_APP)
-        assert f"cannot write the pid file {small}/pid: No space left on device" in stderr
+        assert f"cannot write {home.home}/other/environment: No space left on device" in stderr
         assert not (small / "pid").exists()
         saved_file = small / "home" / "saved.toml"
         before = saved_file.read_text()

@@ -111,7 +111,7 @@ def test_a_heir_that_never_accepts_fails_the_reload_although_its_incumbent_answe
 
 def test_a_program_that_listens_elsewhere_fails_with_both_addresses(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(LISTENS_ELSEWHERE)
-    options = (*BIND, "--boot-timeout", "3s", "--min-uptime", "10ms")
+    options = (*BIND, "--boot-timeout", "30s", "--min-uptime", "10ms")
     with running_program(tmp_path, ["python3", "own.py"], *options, ready=False) as server:
         assert server.wait_exit() == 102
         own = server.wait_log(r"^own port (\d+)$")[1]

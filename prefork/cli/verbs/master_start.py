@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -67,8 +68,10 @@ class MasterStart:
             if may_execute and needs_new_interpreter(os.environ, environ):
                 self._execute(environ)
             # setproctitle finds the place of the title by the environment with which the process
-            # began, at its first call.
-            getproctitle()
+            # began, at its first call. Then it decodes the title, which words that are no UTF-8
+            # do not allow, and which is not needed here.
+            with suppress(UnicodeDecodeError):
+                getproctitle()
             os.environ.clear()
             os.environ.update(environ)
             time.tzset()
