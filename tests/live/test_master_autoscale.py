@@ -67,7 +67,8 @@ def test_many_clients_get_all_workers_and_no_request_is_lost_when_workers_leave(
 
 def test_clients_of_a_unix_socket_are_counted_too(tmp_path: Path) -> None:
     write_app(tmp_path, SLEEPY)
-    words = ("-b", "unix:socket", "--max-workers", "2")
+    # A worker may accept faster than it answers; beyond its limit they wait in the queue.
+    words = ("-b", "unix:socket", "--max-workers", "2", "--limit-connections", "4")
     with serving(tmp_path, "app:app", *words) as server, ExitStack() as stack:
         for _ in range(40):
             client = stack.enter_context(socket.socket(socket.AF_UNIX))
