@@ -24,7 +24,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
-from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeLatin1, PyUnicode_DecodeUTF8
+from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeLatin1
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy
 
@@ -333,13 +333,6 @@ cdef class PlainHead:
             separator = "; " if field.known != NULL and field.known.kind == COOKIE else ","
             environ[key] = present + separator + value
         return 0
-
-    def path_text(self):
-        """Return the path for an ASGI scope: percent-decoded, and read as UTF-8."""
-        cdef bytes path = self.path
-        if memchr(PyBytes_AS_STRING(path), c"%", PyBytes_GET_SIZE(path)) != NULL:
-            path = _unquote(path)
-        return PyUnicode_DecodeUTF8(PyBytes_AS_STRING(path), PyBytes_GET_SIZE(path), "replace")
 
     cdef bint _is_forwarding(self, Field* field):
         if field.known != NULL:

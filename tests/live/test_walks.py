@@ -14,7 +14,7 @@ from tests.walks import Hop, read_walk
 TRACED = str(Path(__file__).with_name("traced_master.py"))
 
 REPEATS = 4
-"""Requests after which the worker knows the bytes of a request. The last one is looked at."""
+"""Requests that are sent; the last one is looked at, when nothing is done for the first time."""
 
 
 @dataclass(frozen=True)
