@@ -63,6 +63,27 @@ class ClientGoneError(PreforkError, ConnectionResetError):
     """The HTTP client disconnected, or read too slowly, while the app was still answering."""
 
 
+class StoreError(PreforkError):
+    """The store, a lock or a secret that workers share cannot do what the app asks for."""
+
+    exit_code = 111
+
+
+class StoreBusy(StoreError):  # noqa: N818 - the public name
+    """Another process holds the store, or the named lock, for longer than the timeout."""
+
+
+class StoreUnavailable(StoreError):  # noqa: N818 - the public name
+    """The store cannot be used: it is off, its folder is refused, the disk is full, or its server
+    does not answer."""
+
+
+class StoreValueError(StoreError, ValueError):
+    """A key, a value or a time to live is not one that the store can take."""
+
+    exit_code = 100
+
+
 INCOMPLETE_ENVIRONMENT = (
     "the Python environment that prefork runs in is incomplete, or was changed after the master "
     "had started: install prefork and what it depends on, then restart the master"

@@ -1,4 +1,4 @@
-"""Takes the pictures of ``prefork list`` and ``prefork monit`` for the README (scripts/screens).
+"""Takes the pictures of ``prefork list`` and ``prefork monit`` for the manual (scripts/screens).
 
 Three apps run in a temporary home and get requests for some seconds. The functions that draw the
 output of the two verbs then draw it once more, and rich exports it as SVG.
@@ -25,7 +25,7 @@ from prefork.cli.registry.snapshot import AppSampler
 from prefork.cli.view.app_table import render_app_list
 from prefork.cli.view.monit_screen import ScreenState, draw
 
-PICTURES = Path(__file__).parent / "screenshots"
+PICTURES = Path(__file__).parents[1] / "prefork/docs/pictures"
 SECONDS = 20
 CLIENTS = 6
 

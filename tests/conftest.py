@@ -1,8 +1,13 @@
 """Fixtures for all tests: certificates, and the option --seeds."""
 
+import os
+
 import pytest
 
 from tests.certificates import SECRET, Authority, Keyring, keyring
+
+# Images of containers set it. A print() is two writes then, and the lines of two workers mix.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -162,6 +162,9 @@ class ToyConnection(asyncio.Protocol):
     def expire(self) -> None:
         """Do nothing: the connection has no deadline."""
 
+    def close_after_response(self) -> None:
+        self.close_requested = True
+
     def drain(self) -> None:
         self.close_requested = True
         if not self._sinks:

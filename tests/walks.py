@@ -1,4 +1,4 @@
-"""The walks in CONTRIBUTING.md: the functions that a request and a reload pass, in their order."""
+"""The walks in architecture.md: the functions that a request and a reload pass, in their order."""
 
 import re
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ class Hop:
 
 def read_walk(title: str) -> list[Hop]:
     """Return the hops of the section with this title. Raises AssertionError if it is no walk."""
-    text = (ROOT / "CONTRIBUTING.md").read_text()
+    text = (ROOT / "prefork/docs/architecture.md").read_text()
     _, found, section = text.partition(f"\n## {title}\n")
-    assert found, f"CONTRIBUTING.md has no section {title}"
+    assert found, f"the page has no section {title}"
     lines = section.partition("\n## ")[0].splitlines()
     items = [line for line in lines if re.match(r"\d+\.", line)]
     hops = []

@@ -21,7 +21,7 @@ from setuptools.command.build import build
 from setuptools.command.editable_wheel import editable_wheel
 from setuptools.command.sdist import sdist
 
-_MODULES = ("epoll_transport", "head_reader", "response_composer")
+_MODULES = ("asgi_calls", "epoll_transport", "head_reader", "response_composer", "wsgi_calls")
 _FOLDER = "prefork/_speed"
 
 
@@ -64,10 +64,12 @@ class BuildEditable(editable_wheel):
 class BuildSource(sdist):
     """Builds a source distribution that holds the generated C."""
 
-    def add_defaults(self) -> None:
-        """Generate the C, and add it to the files."""
-        super().add_defaults()
+    def make_distribution(self) -> None:
+        """Generate the C, and add it to the files. Not in ``add_defaults``, which setuptools calls
+        on a class of its own (egg_info's manifest_maker)."""
         import_module("Cython.Build").cythonize([f"{_FOLDER}/{name}.pyx" for name in _MODULES])
         self.filelist.extend(
             str(Path(_FOLDER, name + ending)) for name in _MODULES for ending in (".c", ".pyx")
         )
+        self.filelist.extend(map(str, Path(_FOLDER).glob("*.pxd")))
+        super().make_distribution()

@@ -209,7 +209,7 @@ cdef class Poller:
             for index in range(count):
                 place = <uint32_t> (events[index].data.u64 & 0xFFFFFFFFu)
                 transport = self._places[place]
-                if transport is None or self._generations[place] != events[index].data.u64 >> 32:
+                if self._generations[place] != events[index].data.u64 >> 32:
                     continue  # it was closed by a call for an event before
                 before = now
                 (<SocketTransport> transport)._handle_events(events[index].events)
@@ -299,7 +299,7 @@ cdef class SocketTransport:
     cdef int _handle_events(self, uint32_t events) except -1:
         if self._pieces and events & (EPOLLOUT | EPOLLERR | EPOLLHUP):
             self._flush()
-        if self._reads and not self._is_lost:
+        if self._reads:
             self._receive()
         return 0
 

@@ -35,36 +35,8 @@ cdef extern from "Python.h":
 ctypedef const uint8_t* Cursor
 
 cdef enum:
-    MAX_FIELDS = 64
     MAX_HEAD_SIZE = 0xFFFF
-    MAX_NAME_LENGTH = 64
     TABLE_SIZE = 512  # a power of two, several times the number of known names
-
-cdef enum Kind:
-    PLAIN
-    HOST
-    CONNECTION
-    CONTENT_LENGTH
-    FORWARDING
-    COOKIE
-    UNUSUAL  # decides about the framing or the connection: the parser's business
-
-
-cdef struct KnownName:
-    uint8_t name[MAX_NAME_LENGTH]
-    uint16_t length  # 0: a free place of the table
-    Kind kind
-    PyObject* key
-    PyObject* lower
-
-
-cdef struct Field:
-    uint16_t name_at
-    uint16_t name_length
-    uint16_t value_at
-    uint16_t value_length
-    const KnownName* known
-
 
 cdef uint8_t NAME_BYTES[256]
 """The lower case of each byte that a name may hold; 0 for all others, underscore included."""
@@ -229,7 +201,7 @@ cdef int _hex_value(uint8_t byte) noexcept nogil:
 
 
 cdef bytes _unquote(bytes path):
-    """Decode percent-encoded bytes; what is not well-formed stays, as urllib.parse does it."""
+    """Decode percent-encoded bytes; bytes that are not well-formed stay, as urllib.parse does it."""
     cdef Cursor at = <Cursor> PyBytes_AS_STRING(path)
     cdef Cursor end = at + PyBytes_GET_SIZE(path)
     cdef bytes result = PyBytes_FromStringAndSize(NULL, end - at)
@@ -254,20 +226,6 @@ cdef class PlainHead:
     """The head of a request that the compiled reader read. The protocol is RequestHead
     (http/request.py)."""
 
-    cdef readonly str method
-    cdef readonly bytes target
-    cdef readonly bytes path
-    cdef readonly bytes query
-    cdef readonly bytes content
-    """The body; empty without one."""
-    cdef readonly bint keep_alive
-    cdef readonly bint has_forwarding_fields
-    cdef public object forwarded
-    cdef bint _drops_forwarding_fields
-    cdef bytes _data
-    cdef Py_ssize_t _count
-    cdef Field _fields[MAX_FIELDS]
-
     @property
     def version(self):
         """Always 1.1: all others are left to the parser."""
@@ -281,6 +239,9 @@ cdef class PlainHead:
     @property
     def headers(self):
         """Pairs of names in lower case and values, in the order sent. A new list each time."""
+        return self.make_headers()
+
+    cdef list make_headers(self):
         cdef list headers = []
         cdef Py_ssize_t index
         for index in range(self._count):
@@ -288,6 +249,24 @@ cdef class PlainHead:
                 headers.append((self._lower_name(&self._fields[index]),
                                 self._value(&self._fields[index])))
         return headers
+
+    def find_fields(self, tuple names not None):
+        """Return the values of fields by their names in lower case; None: it was not sent."""
+        return [self._find_value(name) for name in names]
+
+    cdef bytes _find_value(self, bytes name):
+        """Return the value of the last field with a name, or None."""
+        cdef Cursor start = <Cursor> PyBytes_AS_STRING(self._data)
+        cdef Py_ssize_t index
+        cdef Field* field
+        for index in range(self._count - 1, -1, -1):
+            field = &self._fields[index]
+            if _is_word(start + field.name_at, field.name_length, PyBytes_AS_STRING(name),
+                        PyBytes_GET_SIZE(name)):
+                if self._drops_forwarding_fields and self._is_forwarding(field):
+                    return None
+                return self._value(field)
+        return None
 
     def drop_forwarding_fields(self):
         """Hide the fields that only proxies write."""
@@ -299,6 +278,9 @@ cdef class PlainHead:
 
     def add_to_environ(self, dict environ not None):
         """Set the variables of PEP 3333 that follow from the head."""
+        self.fill_environ(environ)
+
+    cdef int fill_environ(self, dict environ) except -1:
         cdef bytes path = self.path
         cdef str target = _text(self.target)
         environ["REQUEST_METHOD"] = self.method
@@ -316,6 +298,7 @@ cdef class PlainHead:
         for index in range(self._count):
             if not (self._drops_forwarding_fields and self._is_forwarding(&self._fields[index])):
                 self._add_field(environ, &self._fields[index])
+        return 0
 
     cdef int _add_field(self, dict environ, Field* field) except -1:
         """Set the variable of a field; fields of one name are joined."""

@@ -1,10 +1,10 @@
 # cython: language_level=3
 """Composes the bytes of usual responses: status line, header fields, body (RFC 9112 section 4).
 
-``compose`` returns None for whatever has to be decided: fields that concern the connection or the
+The composers return None for whatever has to be decided: fields that concern the connection or the
 framing, a Content-Length that is not that of the body, characters that HTTP does not allow, other
 types than the interface wants. Then http/response_head.py and http/exchange.py decide, and raise
-what is to be raised.
+the errors.
 
 Design
 ------
@@ -219,3 +219,31 @@ def compose_bytes(
     """Return the response, or None; names and values are bytes, and names are sent in lower case,
     as in ASGI. Otherwise like ``compose_text``."""
     return _compose(line, fields, defaults, end, body, True)
+
+
+cdef class UsualResponses:
+    """Sends usual responses to plain requests: the base class of the compiled app interfaces."""
+
+    def __init__(self, http):
+        """``http``: the module response_head."""
+        self._default_fields, self._bodiless = http.DefaultFields, http.BODILESS_STATUSES
+        self._end_close, self._join_below = http.HEAD_END_CLOSE, http.JOIN_BELOW
+
+    cdef Py_ssize_t _send(
+        self, connection, PlainHead head, int status, bytes line, fields, body, bint are_bytes
+    ) except -2:
+        """Send a response if nothing in it has to be decided. Return the size of its body; -1:
+        nothing was sent."""
+        if type(body) is not bytes or PyBytes_GET_SIZE(body) >= self._join_below:
+            return -1
+        if status in self._bodiless or head.method == "HEAD" or connection.close_requested:
+            return -1
+        response = _compose(
+            line, fields, self._default_fields.lines,
+            b"\r\n" if head.keep_alive else self._end_close, body, are_bytes,
+        )
+        if response is None:
+            return -1
+        connection.transport.write(response)
+        self.status, self.response = status, response
+        return PyBytes_GET_SIZE(body)

@@ -8,7 +8,7 @@ from typing import Any
 from prefork.cli.output.output_streams import printable_streams
 from prefork.cli.output.resource_errors import resource_error
 from prefork.cli.output.standard_output import finish_output, print_error, report_write_errors
-from prefork.cli.verbs.run_verb import help_words_as_flags, is_verb, run_verb, verbs_help
+from prefork.cli.verbs.run_verb import foreign_verb_as_ours, is_verb, run_verb
 from prefork.errors import AppError, PreforkError, UsageError
 from prefork.unix.daemon import open_standard_streams
 
@@ -44,16 +44,19 @@ def continue_start(state: int) -> int:
 def _exit_code(action: Callable[[], int]) -> int:
     try:
         return action()
-    except AppError as error:
-        return _report_error(f"the app is broken: {error}", error.exit_code)
     except PreforkError as error:
-        return _report_error(str(error), error.exit_code)
+        return _report_known_error(error)
     except KeyboardInterrupt:
         return 130
     except SystemExit as request:  # argparse exits after it printed its help
         return request.code if isinstance(request.code, int) else int(request.code is not None)
     except Exception as error:
         return _report_unexpected_error(error)
+
+
+def _report_known_error(error: PreforkError) -> int:
+    prefix = "the app is broken: " if isinstance(error, AppError) else ""
+    return _report_error(f"{prefix}{error}", error.exit_code)
 
 
 def _report_unexpected_error(error: Exception) -> int:
@@ -74,20 +77,29 @@ def _report_error(text: str, code: int) -> int:
 def run_from_python(app: object, options: Mapping[str, Any]) -> int:
     """Serve ``app`` with the ``options`` of ``prefork.run`` and return the exit code.
 
-    Raises UsageError when ``app`` is not a name such as ``"myapp:main"``, and PreforkError for all
-    that the command would report.
+    An error is printed as the command prints it, and raises SystemExit with its exit code, as
+    ``uvicorn.run`` does: a traceback through prefork would tell the caller nothing more.
     """
-    if not isinstance(app, str):
-        raise UsageError(
-            "prefork.run() takes the app by name, as in prefork.run('myapp:main'): each worker "
-            "imports it anew, so that a reload can bring new code"
-        )
-    return _run_without_verb([], {**options, "app": app})
+
+    def serve() -> int:
+        if not isinstance(app, str):
+            raise UsageError(
+                "prefork.run() takes the app by name, as in prefork.run('myapp:main'): each worker "
+                "imports it anew, so that a reload can bring new code"
+            )
+        return _run_without_verb([], {**options, "app": app})
+
+    try:
+        return serve()
+    except PreforkError as error:
+        raise SystemExit(_report_known_error(error)) from None
 
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out the command line and return the exit code. Raises PreforkError."""
-    arguments = help_words_as_flags(arguments)
+    if list(arguments) == ["version"]:
+        arguments = ["--version"]
+    arguments = foreign_verb_as_ours(arguments)
     return run_verb(arguments) if is_verb(arguments) else _run_without_verb(arguments, {})
 
 
@@ -95,4 +107,10 @@ def _run_without_verb(arguments: Sequence[str], python_options: Mapping[str, Any
     # Many a verb is done in less time than the import of all options takes.
     from prefork.cli.serve.serve_command import serve_or_print  # noqa: PLC0415
 
-    return serve_or_print(arguments, python_options, verbs_help())
+    return serve_or_print(arguments, python_options, _print_help)
+
+
+def _print_help(is_whole: bool) -> None:
+    from prefork.cli.manual.short_help import short_help, whole_help  # noqa: PLC0415
+
+    print(whole_help() if is_whole else short_help(), end="")

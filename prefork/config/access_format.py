@@ -114,7 +114,7 @@ def _split_format(text: str) -> Iterator[str | Directive]:
 
 def _suggest_directive(name: str) -> str:
     near = difflib.get_close_matches(name, DIRECTIVES, n=1, cutoff=0.5)
-    return f"; did you mean %({near[0]})s?" if near else "; see the README for all of them"
+    return f"; did you mean %({near[0]})s?" if near else "; prefork help logging has all of them"
 
 
 def _with_json_styles(pieces: Iterator[str | Directive]) -> Iterator[str | Directive]:

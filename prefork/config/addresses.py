@@ -1,7 +1,8 @@
 """Parse and represent the addresses to listen on. PURE.
 
 8000                                    TCP port on 127.0.0.1
-host:8000   [::1]:8000   *:8000         TCP; ``*`` is every IPv4 address
+host:8000   [::1]:8000   *:8000  :8000  TCP; ``*`` and nothing mean every IPv4 address
+0.0.0.0   [::1]   localhost   *         TCP port 8000, as in gunicorn and hypercorn
 https://host:8000   http://host:8000    TCP, with TLS or without; else as there are certificates
 unix:/run/app.sock,mode=660,owner=www-data:www-data
 unix:@app                               an abstract name (unix(7)); a file ``@app`` is unix:./@app
@@ -26,6 +27,9 @@ EXPECTED = (
 )
 
 SCHEMES = ("http", "https")
+
+DEFAULT_PORT = 8000
+"""The port of an address that is a host alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,8 @@ def parse_address(text: str) -> Address:
     kind, separator, rest = text.partition("://")
     if separator and kind in SCHEMES:
         return replace(_parse_tcp(rest), scheme=kind)
+    if separator and kind == "tcp":
+        return _parse_tcp(rest)
     if separator and kind == "fd":
         return _parse_inherited(rest)
     if text.startswith("unix:"):
@@ -128,10 +134,21 @@ def parse_address(text: str) -> Address:
 
 
 def _parse_tcp(text: str) -> TcpAddress:
+    if _is_host_alone(text):
+        return TcpAddress(_parse_host(text), DEFAULT_PORT)
     host, colon, port = text.rpartition(":")
     if not colon:
         return TcpAddress("127.0.0.1", _parse_port(text))
     return TcpAddress(_parse_host(host), _parse_port(port))
+
+
+def _is_host_alone(text: str) -> bool:
+    """Return whether the text is a host without a port, as in ``-b 0.0.0.0``.
+
+    A word of letters is none, but for localhost: it is rather a misspelled port.
+    """
+    has_dot = "." in text and ":" not in text
+    return has_dot or text in ("*", "localhost") or (text.startswith("[") and text.endswith("]"))
 
 
 def _parse_inherited(text: str) -> InheritedSocket:

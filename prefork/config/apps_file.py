@@ -4,10 +4,11 @@
     [apps.web]                   options of one app, and after = ["db"]: apps to start before it
     [apps.web.env]               environment variables of the app, also possible in [defaults]
     [apps.web.env_production]    more variables, used with --stage production
+    [apps.web.stage_production]  other values of options, used with --stage production
 
-The table of an app overrides [defaults]. Variables are merged in the same order, and read anew from
-the file at each reload, so a variable that was removed from the file is missing in the next
-generation.
+The table of an app overrides [defaults], and in each of both the stage overrides the rest.
+Variables are merged in the same order, and read anew from the file at each reload, so a variable
+that was removed from the file is missing in the next generation.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefork.config.options import OPTIONS
+from prefork.config.problems import Problems
 from prefork.config.sources import Layer, file_layer, resolve, suggest_nearest
 from prefork.errors import UsageError
 
@@ -22,12 +24,21 @@ TOP_LEVEL_TABLES = ("apps", "defaults")
 STAGE_PREFIX = "env_"
 """A key with this prefix holds the environment variables of one stage."""
 
+OPTIONS_PREFIX = "stage_"
+"""A key with this prefix holds the options of one stage."""
+
 FORBIDDEN_OPTIONS = {
     "name": "the name of an app is that of its table",
     "daemon": "apps of such a file run in the background",
     "config": "a file does not read another",
 }
 """Options that such a file must not set, and the reasons."""
+
+_NOT_OF_A_STAGE = {
+    **FORBIDDEN_OPTIONS,
+    "env": "the variables of a stage are in its table env_NAME",
+    "after": "it is the same in all stages",
+}
 
 Table = Mapping[str, Any]
 
@@ -57,26 +68,35 @@ def parse_sections(
 
     ``table`` is the parsed file and ``path`` its path for messages. Relative paths in it start at
     ``folder``. ``stage`` selects the tables env_STAGE. With ``only`` just this app is parsed, so
-    that a mistake in the table of another app does not prevent its reload. Raises UsageError.
+    that a mistake in the table of another app does not prevent its reload. Raises UsageError, which
+    has all that is wrong.
     """
+    problems = Problems()
     for key in table:
-        if key not in TOP_LEVEL_TABLES:
-            hint = suggest_nearest(key, TOP_LEVEL_TABLES)
-            raise UsageError(
-                f"{path}: beside [apps.NAME] there is only [defaults], not {key!r}{hint}"
-            )
+        with problems:
+            _check_top_level(key, path)
     defaults = _require_table(table.get("defaults", {}), f"{path}, [defaults]")
     apps = _require_table(table.get("apps", {}), f"{path}, [apps]")
-    if not apps:
-        raise UsageError(f"{path}: there is no app in it, as in [apps.web]")
-    if "after" in defaults:
-        raise UsageError(f"{path}, [defaults]: after is for one app, as in [apps.web]")
     sections = {}
+    with problems:
+        if not apps:
+            raise UsageError(f"{path}: there is no app in it, as in [apps.web]")
+        if "after" in defaults:
+            raise UsageError(f"{path}, [defaults]: after is for one app, as in [apps.web]")
     for name in select_apps(list(apps), [only], path):
-        sections[name] = _parse_section(name, apps[name], defaults, (path, folder, stage))
-    for section in sections.values():
-        _check_after(section, apps, path)
+        with problems:
+            section = _parse_section(name, apps[name], defaults, (path, folder, stage))
+            sections[name] = section
+            _check_after(section, apps, path)
+            resolve(section.layers)
+    problems.raise_all()
     return sections
+
+
+def _check_top_level(key: str, path: str) -> None:
+    if key not in TOP_LEVEL_TABLES:
+        hint = suggest_nearest(key, TOP_LEVEL_TABLES)
+        raise UsageError(f"{path}: beside [apps.NAME] there is only [defaults], not {key!r}{hint}")
 
 
 def check_stage(table: Table, path: str, stage: str) -> None:
@@ -86,7 +106,9 @@ def check_stage(table: Table, path: str, stage: str) -> None:
     is removed from the file, the next generation simply has none of its variables.
     """
     tables = [table.get("defaults", {}), *table.get("apps", {}).values()]
-    known = [key.removeprefix(STAGE_PREFIX) for each in tables for key in _stage_keys(each)]
+    prefixes = (STAGE_PREFIX, OPTIONS_PREFIX)
+    keys = [(key, prefix) for each in tables for prefix in prefixes for key in _keys(each, prefix)]
+    known = [key.removeprefix(prefix) for key, prefix in keys]
     if stage and stage not in known:
         raise UsageError(
             f"{path}: no app has a table {STAGE_PREFIX}{stage}{suggest_nearest(stage, known)}"
@@ -137,28 +159,64 @@ def _parse_section(
     variables: dict[str, str] = {}
     layers = []
     after: tuple[str, ...] = ()
+    problems = Problems()
     for table, place in ((defaults, "defaults"), (content, f"apps.{name}")):
         where = f"{path}, [{place}]"
         own = dict(_require_table(table, where))
-        for key, why in FORBIDDEN_OPTIONS.items():
-            if key in own:
-                raise UsageError(f"{where}: {key} cannot be set here: {why}")
-        if "after" in own:
-            after = _parse_after(own.pop("after"), where)
-        for key in ("env", *_stage_keys(own)):
+        _remove_forbidden(own, where, FORBIDDEN_OPTIONS, problems)
+        with problems:
+            after = _parse_after(own.pop("after"), where) if "after" in own else after
+        stages = _take_stage_options(own, (path, place, folder), problems)
+        for key in ("env", *_keys(own, STAGE_PREFIX)):
             raw = own.pop(key, {})
-            values = resolve([Layer(f"{path}, [{place}.{key}]", {"env": raw})]).config.env
-            if key in ("env", STAGE_PREFIX + stage):
-                variables |= values
-        layers.append(file_layer(own, where, folder, also=("after", "env_")))
+            with problems:
+                values = resolve([Layer(f"{path}, [{place}.{key}]", {"env": raw})]).config.env
+                if key in ("env", STAGE_PREFIX + stage):
+                    variables |= values
+        with problems:
+            layers.append(file_layer(own, where, folder, also=("after", "env_", "stage_")))
+        layers += [layer for key, layer in stages.items() if key == OPTIONS_PREFIX + stage]
+    if problems:
+        with problems:
+            resolve(layers)
+        problems.raise_all()
     layers.append(Layer(f"{path}, [apps.{name}.env]", {"env": variables}))
     return AppSection(name, tuple(layers), after)
 
 
-def _stage_keys(content: object) -> list[str]:
-    """List the keys of a table that hold the variables of a stage."""
+def _remove_forbidden(
+    table: dict[str, Any], where: str, forbidden: Mapping[str, str], problems: Problems
+) -> None:
+    """Remove the options that a table must not set; each is a problem."""
+    for key, why in forbidden.items():
+        with problems:
+            if table.pop(key, None) is not None:
+                raise UsageError(f"{where}: {key} cannot be set here: {why}")
+
+
+def _take_stage_options(
+    table: dict[str, Any], file: tuple[str, str, str], problems: Problems
+) -> dict[str, Layer]:
+    """Remove the tables stage_NAME from a table; return their options by the key. All are checked.
+
+    ``file`` holds the path, the name of the table and the folder.
+    """
+    path, place, folder = file
+    layers = {}
+    for key in _keys(table, OPTIONS_PREFIX):
+        where, raw = f"{path}, [{place}.{key}]", table.pop(key)
+        with problems:
+            own = dict(_require_table(raw, where))
+            _remove_forbidden(own, where, _NOT_OF_A_STAGE, problems)
+            layers[key] = file_layer(own, where, folder)
+            resolve([layers[key]])
+    return layers
+
+
+def _keys(content: object, prefix: str) -> list[str]:
+    """List the keys of a table that begin with a prefix and are no options."""
     keys = content if isinstance(content, Mapping) else {}
-    return [key for key in keys if key.startswith(STAGE_PREFIX) and key not in OPTIONS]
+    return [key for key in keys if key.startswith(prefix) and key not in OPTIONS]
 
 
 def _parse_after(raw: object, where: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ import json
 import re
 from collections.abc import Mapping
 
-_OF_ONE_START = re.compile(r"LISTEN_\w+|NOTIFY_SOCKET|WATCHDOG_\w+")
+_OF_ONE_START = re.compile(r"LISTEN_\w+|NOTIFY_SOCKET|WATCHDOG_\w+|FDSTORE")
 """Variables by which a service manager speaks to the process that it has just started."""
 
 _NOT_KEPT = re.compile(

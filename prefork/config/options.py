@@ -3,7 +3,7 @@
 Each field of Config is one option. Its declaration has the default, the value type, the group, the
 help text, and whether a reload can change it. Names follow from the field: ``kill_timeout`` is the
 flag --kill-timeout, the variable PREFORK_KILL_TIMEOUT and the TOML key kill-timeout. The parser of
-the command line, --help, the sample file and the README's table are generated from here.
+the command line, --help, the sample file and the manual's table are generated from here.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
 from prefork.config import value_types
+from prefork.config.access_skip import EXPECTED as EXPECTED_SKIP
+from prefork.config.access_skip import SkipPattern
 from prefork.config.addresses import EXPECTED, Address, TcpAddress
 from prefork.config.certificate_options import CertificateFiles, PasswordSource
 from prefork.config.forwarded_trust import parse_header_facts
@@ -57,6 +59,14 @@ WEBS = "WebSocket"
 PROC = "The process"
 LOGS = "Logs"
 STATUS = "Status server"
+STORE = "The store of all workers"
+
+
+LEVELS_OF_OTHERS = {
+    "critical": "error", "warn": "warning", "trace": "debug", "notset": "debug",
+    "50": "error", "40": "error", "30": "warning", "20": "info", "10": "debug", "5": "debug",
+}  # fmt: skip
+"""Log levels that other servers and ``logging`` have, and the nearest ones here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +100,7 @@ class Config:
         "name of the environment variable that tells a program its slot, as in PM2",
     )
     interface: str = option(
-        value_types.choice("auto", *APP_INTERFACES),
+        value_types.choice("auto", *APP_INTERFACES, also={"asgi3": "asgi"}),
         "auto",
         SERVE,
         f"how the app is called: {list_app_interfaces()}; auto: decide by the signature of the "
@@ -324,9 +334,7 @@ class Config:
         "month weekday in local time, as in 0 4 * * *",
     )
     # --watch is a flag and takes no paths: `--watch myapp:main` would take the app for a path.
-    watch: bool = option(
-        value_types.FLAG, False, PLANNED, "reload when files change; needs prefork[watch]"
-    )
+    watch: bool = option(value_types.FLAG, False, PLANNED, "reload when files change")
     watch_path: tuple[str, ...] = option(
         value_types.PATHS,
         (),
@@ -349,6 +357,13 @@ class Config:
         "most",
     )
 
+    hooks: str = option(
+        value_types.TEXT,
+        "",
+        LIFE,
+        "module whose functions workers call: on_worker_start, on_worker_ready, on_worker_stop and "
+        "on_request_end, those of them that it defines",
+    )
     boot_timeout: float = option(
         value_types.POSITIVE_DURATION,
         60.0,
@@ -361,14 +376,24 @@ class Config:
         30.0,
         LIFE,
         "time without progress after which a request or an event loop counts as hung; the worker "
-        "is then killed and replaced, or the call of an ASGI app cancelled; off: never",
+        "is then killed and replaced, or the call of an ASGI app cancelled (--request-timeout); "
+        "off: never",
+    )
+    request_timeout: float | None = option(
+        value_types.OPTIONAL_DURATION,
+        30.0,
+        LIFE,
+        "time for which the call of an ASGI app may let a request wait for the first byte, before "
+        "it is cancelled and the client gets a 500; unless it is set, it is what timeout is; off: "
+        "any time, and timeout watches the event loop alone",
     )
     kill_timeout: float = option(
         value_types.POSITIVE_DURATION,
         30.0,
         LIFE,
-        "time from the stop signal to SIGKILL, when a worker is stopped or replaced; with "
-        "--watch: 2s",
+        "time from the stop signal to SIGKILL, when a worker is stopped or replaced; the calls of "
+        "an ASGI app are cancelled before, and its lifespan is shut down in the last 5s, or in the "
+        "last quarter; with --watch: 2s",
     )
     stream_timeout: float = option(
         value_types.DURATION,
@@ -376,7 +401,14 @@ class Config:
         LIFE,
         "while a worker drains, time for which an ASGI response of unknown length may go on "
         "before the app receives http.disconnect; never longer than the kill timeout; with "
-        "--watch: 2s",
+        "--watch: 1s",
+    )
+    stop_delay: float = option(
+        value_types.DURATION,
+        0.0,
+        LIFE,
+        "time for which the workers go on serving after the stop signal, with Connection: close, "
+        "while /readyz says 503; then they drain; a second signal skips it, and a reload has none",
     )
     stop_signal: str = option(
         value_types.SIGNAL,
@@ -450,17 +482,24 @@ class Config:
         "minimum rate of a request body in bytes per second, on average and from the sixth second "
         "on; slower ones get a 408; off: no minimum",
     )
-    limit_line: int = option(
-        value_types.SIZE, 8192, HTTP, "maximum size of a request target; larger ones get a 414"
+    limit_line: int | None = option(
+        value_types.OPTIONAL_SIZE,
+        8192,
+        HTTP,
+        "maximum size of a request target; larger ones get a 414; off: that of the head",
     )
-    limit_headers: int = option(
-        value_types.AT_LEAST_ONE,
+    limit_headers: int | None = option(
+        value_types.OPTIONAL_COUNT,
         100,
         HTTP,
-        "maximum number of header fields in a request; more get a 431",
+        "maximum number of header fields in a request; more get a 431; off: what fits into the "
+        "head",
     )
     limit_header_size: int = option(
-        value_types.SIZE, 32768, HTTP, "maximum size of a request head; larger ones get a 431"
+        value_types.POSITIVE_SIZE,
+        32768,
+        HTTP,
+        "maximum size of a request head; larger ones get a 431",
     )
     limit_body: int | None = option(
         value_types.OPTIONAL_SIZE,
@@ -485,7 +524,8 @@ class Config:
         value_types.OPTIONAL_COUNT,
         None,
         HTTP,
-        "maximum number of requests that a worker handles at a time; more get a 503; off: no limit",
+        "maximum number of requests that a worker handles at a time, without WebSockets; more get "
+        "a 503; off: no limit",
     )
     underscores: str = option(
         value_types.choice("drop", "refuse", "allow"),
@@ -570,6 +610,13 @@ class Config:
     request_id_return: bool = option(
         value_types.FLAG, False, BEHIND, "send the header with the id in the response as well"
     )
+    websocket: str = option(
+        value_types.choice("on", "off"),
+        "on",
+        WEBS,
+        "on: an ASGI app may accept WebSockets; off: it gets the request for one as an ordinary "
+        "request",
+    )
     ws_ping_interval: float | None = option(
         value_types.OPTIONAL_DURATION, 20.0, WEBS, "time between two pings; off: no pings"
     )
@@ -629,7 +676,10 @@ class Config:
         "working directory of the workers, and the first entry of sys.path",
     )
     pythonpath: tuple[str, ...] = option(
-        value_types.PATHS, (), PROC, "folder to add to sys.path, repeatable"
+        value_types.SEARCH_PATHS,
+        (),
+        PROC,
+        "folder to add to sys.path, repeatable; several may have commas between them",
     )
     env: dict[str, str] = option(  # noqa: RUF009 - the default is made anew each time
         value_types.ENVIRONMENT,
@@ -637,6 +687,13 @@ class Config:
         PROC,
         "environment variable of the workers, repeatable",
         short="-e",
+    )
+    env_file: tuple[str, ...] = option(
+        value_types.PATHS,
+        (),
+        PROC,
+        "file of environment variables in the syntax of python-dotenv, repeatable, read again at "
+        "each reload; a later file wins, and a variable that the environment has wins over both",
     )
     user: str = option(
         value_types.TEXT,
@@ -697,7 +754,7 @@ class Config:
     )
 
     log_level: str = option(
-        value_types.choice("debug", "info", "warning", "error"),
+        value_types.choice("debug", "info", "warning", "error", also=LEVELS_OF_OTHERS),
         "info",
         LOGS,
         "minimum log level: debug, info, warning or error",
@@ -708,6 +765,13 @@ class Config:
         LOGS,
         "file for the log, or - for stdout; default: stderr",
         restart=True,
+    )
+    log_config: str = option(
+        value_types.PATH,
+        "",
+        LOGS,
+        "file that configures the app's logging before its import: a dictionary for "
+        "logging.config.dictConfig in TOML, JSON or YAML",
     )
     slow_log: float | None = option(
         value_types.OPTIONAL_DURATION,
@@ -726,8 +790,15 @@ class Config:
         value_types.ACCESS_FORMAT,
         "common",
         LOGS,
-        "format of the access log: common, combined, json, or a text with the directives of the "
-        "README",
+        "format of the access log: common, combined, json, or a text with directives, "
+        "which prefork help logging lists",
+    )
+    access_log_skip: tuple[SkipPattern, ...] = option(
+        value_types.SKIP_PATTERNS,
+        (),
+        LOGS,
+        "requests that the access log leaves out, such as health checks, repeatable: "
+        + EXPECTED_SKIP,
     )
     log_dir: str = option(
         value_types.PATH,
@@ -749,7 +820,7 @@ class Config:
         value_types.choice("text", "json"),
         "text",
         LOGS,
-        "format of the records in log-dir: text or json",
+        "format of the log and of the records in log-dir: text, or json, one object a line",
     )
     log_rotate_size: int | None = option(
         value_types.OPTIONAL_SIZE,
@@ -794,6 +865,30 @@ class Config:
         1,
         STATUS,
         "minimum number of ready workers for /readyz to answer 200",
+    )
+
+    store: str = option(
+        value_types.STORE,
+        "embedded",
+        STORE,
+        "where the store that all workers share is kept, which is opened at its first use; "
+        "embedded: in the app's folder of the home, memory: until the machine stops, a folder by "
+        "its absolute path, redis://HOST or valkey://HOST: on a server (needs prefork[redis]), "
+        "off: nowhere",
+        restart=True,
+    )
+    store_size: int = option(
+        value_types.STORE_SIZE,
+        256 * 1024 * 1024,
+        STORE,
+        "maximum size of the store; when it is full, entries that expired and then those that "
+        "were used longest ago are removed; a value may have a sixteenth of it",
+    )
+    store_required: bool = option(
+        value_types.FLAG,
+        False,
+        STORE,
+        "let /readyz of the status server answer 503 while the store cannot be used",
     )
 
 

@@ -1,9 +1,9 @@
-"""Format options as text: the sample file, the README's table, and the settings in force. PURE.
+"""Format options as text: the sample file, and the settings in force. PURE.
 
 Design
 ------
-- **--print-config writes a masked ``env`` as a comment,** so that its output can be saved as a
-  file without setting the variables to ``***``.
+- **--print-config writes a masked value as a comment** (``env``, a ``store`` with a password), so
+  that its output can be saved as a file without setting the value to ``***``.
 """
 
 import textwrap
@@ -11,7 +11,7 @@ from typing import Any
 
 import toml
 
-from prefork.config.options import OPTIONS, POSITIONAL, by_group
+from prefork.config.options import OPTIONS, by_group
 from prefork.config.settings_diff import MASKED
 from prefork.config.sources import Resolved
 from prefork.config.toml_text import toml_string
@@ -45,34 +45,17 @@ def sample_file() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def option_table() -> str:
-    """Return the README's table of options, in Markdown."""
-    rows = ["| option | default | meaning |", "|---|---|---|"]
-    for group, options in by_group():
-        rows.append(f"| **{group}** | | |")
-        for option in options:
-            if option.name in POSITIONAL:
-                continue
-            names = f"`{option.short}` `{option.flag}`" if option.short else f"`{option.flag}`"
-            shown = option.show_default()
-            if isinstance(shown, list):
-                shown = " ".join(map(str, shown))
-            default = f"`{_format_default(shown)}`" if shown not in ("", {}) else ""
-            note = " (needs a restart)" if option.restart else ""
-            text = option.text.replace("|", "\\|")
-            rows.append(f"| {names} | {default} | {text}{note} |")
-    return "\n".join(rows) + "\n"
-
-
 def format_settings(resolved: Resolved) -> str:
     """Return all settings as TOML, each with a comment that names its source.
 
-    The values of environment variables are masked, because the output is copied to logs and bug
-    reports.
+    Passwords and the values of environment variables are masked, because the output is copied
+    to logs and bug reports.
     """
     lines = []
     for name, option in OPTIONS.items():
-        value, mark = option.value_type.format(getattr(resolved.config, name)), ""
+        given = getattr(resolved.config, name)
+        value = option.value_type.format_shown(given)
+        mark = "" if value == option.value_type.format(given) else "# "
         if name == "env" and value:
             value, mark = dict.fromkeys(value, MASKED), "# "
         lines.append(f"{mark}{option.key} = {_format_toml(value)}  # {resolved.sources[name]}")
@@ -86,7 +69,3 @@ def _format_toml(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(str(_encode(item)) for item in value) + "]"
     return str(_encode(value))
-
-
-def _format_default(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

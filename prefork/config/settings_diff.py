@@ -22,7 +22,8 @@ class SettingChange:
     """One changed option.
 
     ``key`` is its TOML key, or ``env NAME`` for a variable. ``old`` and ``new`` are values in the
-    form of a TOML file. ``restart`` says that only a restart applies the change.
+    form of a TOML file, with secrets hidden. ``restart`` says that only a restart applies the
+    change.
     """
 
     key: str
@@ -42,7 +43,7 @@ def list_changes(old: Config, new: Config) -> list[SettingChange]:
         if name == "env":
             found += _list_variable_changes(before, after)
         elif before != after:
-            format_value = option.value_type.format
+            format_value = option.value_type.format_shown
             found.append(
                 SettingChange(option.key, format_value(before), format_value(after), option.restart)
             )

@@ -10,9 +10,12 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from prefork.config.access_format import parse_format
+from prefork.config.access_skip import EXPECTED as EXPECTED_SKIP
+from prefork.config.access_skip import parse_skip_pattern
 from prefork.config.addresses import EXPECTED, parse_address
 from prefork.config.certificate_options import (
     EXPECTED_CERTIFICATE,
@@ -30,6 +33,7 @@ from prefork.config.ready_condition import (
     format_ready_condition,
     parse_ready_condition,
 )
+from prefork.config.store_kind import EXPECTED_STORE, hide_password, parse_store
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -43,7 +47,7 @@ class ValueType:
     describes the values in messages. ``parse`` raises ValueError, and ``format`` is its inverse.
     ``is_list``: the value is a tuple or a dict, and the flag is repeatable. ``is_path``: a relative
     path in a file starts at the file's folder. ``is_secret``: messages do not repeat a wrong value,
-    because it may be a secret.
+    because it may be a secret. ``hide``: replaces the secrets in a formatted value by ``***``.
     """
 
     metavar: str
@@ -53,6 +57,11 @@ class ValueType:
     is_list: bool = False
     is_path: bool = False
     is_secret: bool = False
+    hide: Callable[[Any], Any] = field(default=lambda value: value)
+
+    def format_shown(self, value: Any) -> Any:
+        """Return a value as people and logs may see it."""
+        return self.hide(self.format(value))
 
 
 def _parse_text(raw: object) -> str:
@@ -233,6 +242,20 @@ def _parse_positive_duration(raw: object) -> float:
     return seconds
 
 
+def _parse_positive_size(raw: object) -> int:
+    size = _parse_size(raw)
+    if size == 0:
+        raise ValueError("a size above zero, such as 64k")
+    return size
+
+
+def _parse_store_size(raw: object) -> int:
+    size = _parse_size(raw)
+    if not 1024**2 <= size <= 16 * 1024**3:
+        raise ValueError("a size from 1m to 16g")
+    return size
+
+
 def _or_none(parse: Callable[[object], Any]) -> Callable[[object], Any]:
     """Extend ``parse``: ``off``, ``0`` and the empty text give None."""
 
@@ -252,9 +275,10 @@ def _parse_field_value(raw: object) -> str:
     return "" if text == "off" else text
 
 
-def _choice_parser(words: tuple[str, ...]) -> Callable[[object], str]:
+def _choice_parser(words: tuple[str, ...], also: Mapping[str, str]) -> Callable[[object], str]:
     def choose(raw: object) -> str:
         word = str(raw).lower()  # In TOML, 1.2 is a number.
+        word = also.get(word, word)
         if word not in words:
             raise ValueError("one of " + ", ".join(words))
         return word
@@ -312,6 +336,19 @@ def list_or_off(list_type: ValueType) -> ValueType:
     return replace(list_type, parse=parse, format=format_values, is_list=True)
 
 
+def comma_separated(list_type: ValueType) -> ValueType:
+    """Extend a list type: items may also be separated by commas."""
+
+    def parse(raw: object) -> Any:
+        return list_type.parse([part for item in _split_items(raw) for part in _split_at(item)])
+
+    return replace(list_type, parse=parse)
+
+
+def _split_at(item: object) -> list[object]:
+    return [part for part in item.split(",") if part] if isinstance(item, str) else [item]
+
+
 def list_of(item_type: ValueType, least: int = 0) -> ValueType:
     """Return the type of a list of ``item_type`` with at least ``least`` items, each kept once.
 
@@ -339,9 +376,12 @@ def list_of(item_type: ValueType, least: int = 0) -> ValueType:
     )
 
 
-def choice(*words: str) -> ValueType:
-    """Return the type of a value that is one of ``words``."""
-    return ValueType("|".join(words), "one of " + ", ".join(words), _choice_parser(words))
+def choice(*words: str, also: Mapping[str, str] = MappingProxyType({})) -> ValueType:
+    """Return the type of a value that is one of ``words``.
+
+    ``also``: words that other servers have for some of them.
+    """
+    return ValueType("|".join(words), "one of " + ", ".join(words), _choice_parser(words, also))
 
 
 TEXT = ValueType("TEXT", "text", _parse_text)
@@ -372,6 +412,9 @@ OPTIONAL_DURATION = ValueType(
     lambda v: format_duration(v) if v else "off",
 )
 SIZE = ValueType("SIZE", "a size such as 64k or 10m", _parse_size, format_size)
+POSITIVE_SIZE = ValueType(
+    "SIZE", "a size above zero such as 64k", _parse_positive_size, format_size
+)
 OPTIONAL_SIZE = ValueType(
     "SIZE",
     "a size such as 64k or 10m, or off",
@@ -397,6 +440,7 @@ OPTIONAL_ADDRESS = ValueType(
     is_path=True,
 )
 PATHS = list_of(PATH)
+SEARCH_PATHS = comma_separated(PATHS)
 PATTERNS = list_of(ValueType("PATTERN", "a pattern such as *.csv", _parse_text))
 CRON = ValueType(
     "TIMES", EXPECTED_TIME, parse_times, lambda times: list(times) or ["off"], is_list=True
@@ -433,6 +477,11 @@ FORWARDED = list_or_off(
     )
 )
 ACCESS_FORMAT = ValueType("FORMAT", "a format", _parse_access_format)
+SKIP_PATTERNS = list_of(
+    ValueType("PATTERN", EXPECTED_SKIP, lambda raw: parse_skip_pattern(_parse_text(raw)), str)
+)
+STORE = ValueType("STORE", EXPECTED_STORE, parse_store, is_secret=True, hide=hide_password)
+STORE_SIZE = ValueType("SIZE", "a size from 1m to 16g", _parse_store_size, format_size)
 FIELD_NAME = ValueType("NAME", "the name of a header field", _parse_field_name)
 ROOT_PATH = ValueType("PATH", "a path such as /shop", _parse_root_path)
 COMMAND = ValueType("COMMAND", "a program and its arguments", _parse_command, list)

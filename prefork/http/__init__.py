@@ -33,6 +33,8 @@ buffer_pool.py          the memory for bodies
 Responses:
 
 exchange.py             one request and its response: what it means, and what a sink must do
+answered_exchange.py    a request that was answered without an exchange, as the log sees it
+app_call.py             a call of the app, as far as it can be ended from outside
 response_head.py        heads of responses: status lines, header fields, Date
 response_files.py       sends files as bodies, whatever the framing
 

@@ -16,7 +16,7 @@ class ConnectionCache:
         self, keys: dict[str, Any], tls: dict[str, Any] | None, is_multiplexed: bool
     ) -> None:
         self.keys = keys
-        """What all its requests share. A request begins with a copy."""
+        """The values that all its requests share. A request begins with a copy."""
         self.tls = tls
         """The value of the TLS extension of ASGI; None: the connection is not encrypted, or the
         facts are among the keys."""

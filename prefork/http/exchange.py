@@ -30,6 +30,7 @@ from typing import Protocol
 
 from prefork.errors import ClientGoneError
 from prefork.http import response_head
+from prefork.http.app_call import AppCall
 from prefork.http.body import Body
 from prefork.http.clock import Clock
 from prefork.http.connection_cache import ConnectionCache
@@ -64,16 +65,16 @@ class OpenConnection(Protocol):
         """This connection, if another worker can serve its client; None: it stays here."""
 
     def in_flight(self) -> "Sequence[Exchange]":
-        """Return the requests whose turn has come and that are not answered yet.
-
-        Other threads may call it.
-        """
+        """Return the requests in progress: their turn has come. Other threads may call it."""
 
     def expire(self) -> None:
         """Act on the deadline, which has passed."""
 
     def drain(self) -> None:
         """Close soon, because the worker drains."""
+
+    def close_after_response(self) -> None:
+        """Close after the next response, whenever it comes."""
 
     def release_if_idle(self) -> bool:
         """Return whether the connection is idle; an idle one gives back what a request needs."""
@@ -119,6 +120,9 @@ class ClientConnection(OpenConnection, Protocol):
     def is_last_response(self) -> bool:
         """Return whether the connection closes after the response that is being made."""
 
+    def take_turn(self) -> "Exchange | None":
+        """Return the exchange that is being answered; only where not ``is_multiplexed``."""
+
     def finish_exchange(self, exchange: "Exchange", /) -> None:
         """Go on after an exchange that was answered."""
 
@@ -129,20 +133,6 @@ class ClientConnection(OpenConnection, Protocol):
         self, exchange: "Exchange", head: bytes, protocol: asyncio.Protocol, /
     ) -> None:
         """Answer with ``head``, that of a 101, and hand the transport to another protocol."""
-
-
-class AppCall(Protocol):
-    """A call of the app that works on a request, as far as it can be ended from outside."""
-
-    @property
-    def task(self) -> "asyncio.Task[None] | None":
-        """The task that runs the call; None: it runs in a thread, or has not begun."""
-
-    def time_out(self) -> None:
-        """End the call because it took too long, as far as that is possible."""
-
-    def disconnect(self) -> None:
-        """Tell the call that its client has left."""
 
 
 class ResponseSink(Protocol):
@@ -289,10 +279,7 @@ class Exchange:
         if self._may_be_usual(status):
             response = self.sink.send_usual(self, line, fields, body)
             if response is not None:
-                self._head = [response]
-                self.status = status
-                self.headers_sent = self.response_complete = True
-                self.body_bytes_sent = size
+                self.note_response(status, response, size)
                 self.connection.finish_exchange(self)
                 return
         head = self._compose(status, line, fields, size)
@@ -306,6 +293,13 @@ class Exchange:
             self.body_bytes_sent = size
         self.sink.send_response(self, head, body)
         self.connection.finish_exchange(self)
+
+    def note_response(self, status: int, response: bytes, size: int) -> None:
+        """Note that a whole response was sent; ``size``: bytes of its body."""
+        self._head = [response]
+        self.status = status
+        self.headers_sent = self.response_complete = True
+        self.body_bytes_sent = size
 
     def _may_be_usual(self, status: int) -> bool:
         """Return whether nothing besides the fields and the body decides about the response."""

@@ -51,7 +51,7 @@ _PREFIX = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._~!$&'()*+=:@-]+)+")
 
 @dataclass(frozen=True, slots=True)
 class ForwardedInfo:
-    """What trusted proxies report about a request. None: not reported, or not readable."""
+    """The facts that trusted proxies report of a request. None: not reported, or not readable."""
 
     client: HostPort | None = None
     """Address and port of the client; port 0: the proxy did not report it."""

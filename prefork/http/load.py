@@ -11,6 +11,10 @@ Design
 - **A new connection counts as a request until its first byte arrives** (pending_connections.py).
   Otherwise a worker accepts three connections before it sees the first of their requests. It is
   counted at once, not a turn of the loop later, because the loop may be blocked in between.
+- **A reader outside finds the requests in flight in this word** (``count_requests``), at any
+  moment, also while a call blocks the loop. So the word goes on beside the public one while
+  siblings see UNAVAILABLE, and ``expected`` is public, too. A new connection pays for that, a
+  request does not.
 - **The wake-up of an idle worker costs busy workers nothing.** A worker with nothing in flight
   must notice the next request at once. Rejected: a check in the path of each request. Instead
   ``words`` is replaced by an object whose first store calls back.
@@ -37,9 +41,31 @@ class WordArray(Protocol):
         """Store one number."""
 
 
-class _DiscardingArray:
-    def __setitem__(self, _index: int, _value: int, /) -> None:
-        """Discard the number: the worker is hidden from its siblings."""
+HIDDEN, EXPECTED = 0, 1
+"""Indexes in the own words of a load: the word while siblings see UNAVAILABLE, and the requests
+that new connections are expected to send."""
+
+
+def count_requests(word: int, hidden: int, expected: int) -> int | None:
+    """Return the requests in flight that the words of a worker tell; None: they tell nothing.
+
+    ``word``: the one that siblings see. ``hidden`` and ``expected``: its own words. Those of a
+    worker that counts none, such as a program, are UNAVAILABLE and zeros.
+    """
+    counted = hidden if word == UNAVAILABLE else word
+    if word == UNAVAILABLE and not hidden:
+        return None
+    return max(0, counted // REQUEST - expected)
+
+
+class _HiddenWord:
+    """Takes the place of a load's words while siblings see UNAVAILABLE."""
+
+    def __init__(self, own: WordArray) -> None:
+        self._own = own
+
+    def __setitem__(self, _index: int, value: int, /) -> None:
+        self._own[HIDDEN] = value
 
 
 class _ChangeNotifier:
@@ -59,19 +85,21 @@ class _ChangeNotifier:
 class Load:
     """The load of one worker: ``word`` here, and a copy at ``words[index]`` for its siblings.
 
-    A new load is unavailable: siblings see UNAVAILABLE, and stores to ``words`` are discarded.
+    ``own``: two words of its own, HIDDEN and EXPECTED, for readers outside.
+    A new load is unavailable: siblings see UNAVAILABLE, and stores to ``words`` go to HIDDEN.
     """
 
-    __slots__ = ("_expected", "_public", "index", "word", "words")
+    __slots__ = ("_expected", "_own", "_public", "index", "word", "words")
 
     words: WordArray
 
-    def __init__(self, words: WordArray, index: int) -> None:
+    def __init__(self, words: WordArray, index: int, own: WordArray | None = None) -> None:
         self._public = words
+        self._own = [0, 0] if own is None else own
         self.index = index
         self.word = 0
         self._expected = 0
-        self.words = _DiscardingArray()
+        self.words = _HiddenWord(self._own)
         self.mark_unavailable()
 
     @property
@@ -87,8 +115,9 @@ class Load:
     def mark_unavailable(self) -> None:
         """Show UNAVAILABLE to the siblings, so that none of them leaves a connection to this
         worker."""
+        self._own[HIDDEN] = self.word
         self._public[self.index] = UNAVAILABLE
-        self._write_to(_DiscardingArray())
+        self._write_to(_HiddenWord(self._own))
 
     def _write_to(self, words: WordArray) -> None:
         # A pending callback must survive the change between shown and hidden.
@@ -123,4 +152,5 @@ class Load:
         They are part of the load but not of ``requests_in_flight``.
         """
         self._expected += requests
+        self._own[EXPECTED] = self._expected
         self.add(requests * REQUEST)

@@ -1,4 +1,5 @@
-"""What a protocol offers so that another worker can serve the client of an open connection.
+"""The methods that a protocol offers so that another worker can serve the client of an open
+connection.
 
 A worker with too much load moves its clients: with their next response they are told to connect
 again (worker/accept/rebalance.py), or a sibling continues with their connections between two

@@ -27,7 +27,7 @@ class RequestHead(Protocol):
 
     @property
     def query(self) -> bytes:
-        """What follows the first question mark."""
+        """The part after the first question mark."""
 
     @property
     def version(self) -> str:
@@ -46,6 +46,10 @@ class RequestHead(Protocol):
         """The information in its forwarding fields. It counts only from a trusted proxy: see
         Exchange.forwarded."""
 
+    def find_fields(self, names: tuple[bytes, ...]) -> list[bytes | None]:
+        """Return the values of fields by their names in lower case; None: it was not sent. Of
+        several with one name the last one counts."""
+
     def describe(self) -> str:
         """Return method and target for a line in the log, the target cut to 200 bytes."""
 
@@ -63,6 +67,11 @@ class ParsedHead:
         self.path = target
         self.headers = headers
         self.forwarded: ForwardedInfo | None = None
+
+    def find_fields(self, names: tuple[bytes, ...]) -> list[bytes | None]:
+        """Return the values of fields by their names in lower case; None: it was not sent."""
+        fields = dict(self.headers)
+        return [fields.get(name) for name in names]
 
     def drop_forwarding_fields(self) -> None:
         """Hide the fields that only proxies write."""

@@ -36,6 +36,9 @@ ENCODED_FIELDS: dict[HeaderPair, EncodedField] = {}
 """The cache of encoded fields, by the pair that the app sent."""
 
 HOP_BY_HOP = frozenset({b"connection", b"transfer-encoding", b"keep-alive", b"upgrade"})
+JOIN_BELOW = 16 * 1024
+"""Bytes of a body. A smaller one is copied behind its head; a larger one is handed to the transport
+as it is."""
 HEAD_END = b"\r\n"
 HEAD_END_CLOSE = b"Connection: close\r\n\r\n"
 HEAD_END_KEEP_ALIVE = b"Connection: keep-alive\r\n\r\n"

@@ -21,7 +21,7 @@ import math
 from collections.abc import Callable
 from contextvars import copy_context
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from prefork.http.buffer_pool import BufferPool
 from prefork.http.clock import Clock
@@ -83,6 +83,28 @@ class RequestHandler(Protocol):
         """Note that the client left while the app was at work."""
 
 
+class PlainCalls(Protocol):
+    """A compiled app interface: calls the app for plain requests without making exchanges.
+
+    When something unusual happens, it takes the exchange of the connection (``take_turn``), and has
+    the RequestHandler go on with that.
+    """
+
+    @property
+    def status(self) -> int:
+        """The status of the latest response."""
+
+    @property
+    def response(self) -> bytes:
+        """The bytes of the latest response."""
+
+    def call(self, connection: Any, head: Any, started_at: float, /) -> int:
+        """Have the app answer a request, which is a PlainHead. Never raises.
+
+        Returns the size of the body when all was sent; -1: there is an exchange.
+        """
+
+
 def do_nothing() -> None:
     """Do nothing: the callback of an event for which none was set."""
 
@@ -93,10 +115,12 @@ class ServerState:
     # Slots, because Python 3.11 shares the layout of at most 30 attributes between instances; with
     # more, each access of a request would look into a dict.
     __slots__ = (
-        *("active_connections", "buffer_pool", "clock", "connections", "counters", "draining"),
-        *("encode_field", "handle", "handler", "has_no_successor", "has_websockets", "limits"),
+        *("active_connections", "buffer_pool", "clock", "closes_connections", "connections"),
+        *("counters", "draining", "encode_field", "handle", "handler", "has_no_successor"),
+        *("has_websockets", "limits"),
         *("load", "log_access", "loop", "next_callback_at", "on_activity"),
-        *("on_connection_closed", "pending_connections", "proxies", "spool_disk", "upgrade"),
+        *("on_connection_closed", "pending_connections", "plain_calls", "proxies", "spool_disk"),
+        *("upgrade",),
         *("_at_each_tick", "_context", "_empty_waiter", "_next_idle_check", "_next_memory_check"),
         *("_on_less_busy", "_on_request_limit", "_on_response", "_request_limit"),
         *("_requests_at_idle_check",),
@@ -118,6 +142,9 @@ class ServerState:
         self.handler = handler
         self.handle: Callable[[Exchange], None] = handler.handle
         self.upgrade = handler.upgrade or handler.handle
+        self.plain_calls: PlainCalls | None = None
+        """Takes the place of ``handle`` for plain requests of HTTP/1.1; None: each has an
+        exchange."""
         self.encode_field = handler.encode_field
         self.limits = limits
         self.proxies = proxies
@@ -137,6 +164,8 @@ class ServerState:
         self.on_connection_closed: Callable[[], None] = do_nothing
         """Called when a connection is gone."""
         self.draining = self.has_websockets = False
+        self.closes_connections = False
+        """The service will end, so each connection closes after its next response."""
         self.has_no_successor = False
         """The worker drains, and no other worker takes over from it."""
         self.next_callback_at = math.inf
@@ -279,6 +308,8 @@ class ServerState:
         self.active_connections.add(connection)
         if self.draining:
             connection.drain()
+        elif self.closes_connections:
+            connection.close_after_response()
 
     def remove_connection(self, connection: OpenConnection) -> None:
         """Remove a connection whose transport another protocol has taken over."""
@@ -323,6 +354,20 @@ class ServerState:
         self.draining, self.has_no_successor = True, has_no_successor
         for connection in list(self.connections):
             connection.drain()
+
+    def close_after_responses(self) -> None:
+        """Close each connection after its next response, also those that are accepted later.
+
+        The service will end. Called in a signal handler, so perhaps in the middle of a response
+        whose head has promised to keep its connection open: those that are open are marked in the
+        next turn of the loop.
+        """
+        self.closes_connections = True
+        self.loop.call_soon_threadsafe(self._mark_connections)
+
+    def _mark_connections(self) -> None:
+        for connection in list(self.connections):
+            connection.close_after_response()
 
     async def wait_until_empty(self) -> None:
         """Wait until the last connection is gone."""

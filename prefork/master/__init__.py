@@ -13,6 +13,7 @@ The master has one thread and one loop with one wait. It never runs code of the 
     figures_writer.py       the figures that a program reports, in its row
     file_watch.py           the file watcher (--watch) as the master sees it
     generation.py           the settings of a start or reload, resolved on this machine
+    leader_writer.py        the name of the leader, where workers and the next master read it
     master.py               the loop: signals, facts, orders, reload, end
     master_logs.py          the logs of the master and of its workers
     master_record.py        the state of a master as one declared structure
@@ -21,6 +22,7 @@ The master has one thread and one loop with one wait. It never runs code of the 
     output_pipes.py         the pipes for the output of workers, and the log writer
     owned_ports.py          whether programs own their ports, so that they cannot be rolled
     planned_restarts.py     restarts by the clock, by changed files, by memory
+    preload_check.py        why a program does not load the Node preload
     process_titles.py       the titles of all processes
     program.py              what is known of one program
     program_failure.py      why a program failed, as a text
@@ -29,11 +31,13 @@ The master has one thread and one loop with one wait. It never runs code of the 
     programs.py             workers that are programs
     ready_messages.py       facts from the messages of workers
     registration.py         the entry in the list of apps
+    reload_preparation.py   the settings of a reload, read, checked and made a generation
     restart_schedule.py     when --cron is due
     scoreboard_writer.py    the master's part of the scoreboard
     status_process.py       the status server as the master sees it
     state_dump.py           the whole state of the master as JSON
     status_report.py        the report for prefork show and plan
+    status_settings.py      the settings of the status server
     stderr_relay.py         the stderr of a program on its way to a log
     verb_actions.py         what the master does for each verb
     worker_trees.py         the processes of each worker

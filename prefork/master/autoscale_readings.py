@@ -93,12 +93,12 @@ class AutoscaleReadings:
         return {each.worker: each.row.read() for each in processes if each is not None}
 
     def _is_failing(self, slot: int) -> bool:
-        """Whether workers of this slot failed and are tried again."""
+        """Return whether workers of this slot failed and are tried again."""
         budget = self._pool.workers.budget(slot)
         return budget.failures > 0 and not budget.is_closed
 
     def _is_rolling(self) -> bool:
-        """Whether a reload goes on, or a failed one is being rolled back."""
+        """Return whether a reload goes on, or a failed one is being rolled back."""
         newest = self._pool.plan.generation
         outdated = any(w.generation != newest for w in self._pool.workers.serving_or_starting())
         return outdated or self._pool.state is MasterState.RELOADING

@@ -1,14 +1,16 @@
-"""What a new child of the master does first: it closes what belongs to the master, and starts its
-work.
+"""Set up a new child of the master: close the descriptors of the master, and start its work.
 
 Each child closes its copies of listeners, pipes and channels that belong to the master or to other
 children. A copy that stays open would keep a port in use, or hide the end of a pipe.
 """
 
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from secrets import token_hex
 
+from prefork.config.store_kind import is_server
 from prefork.master.children import Children
 from prefork.master.generation import Generations
 from prefork.master.master_logs import MasterLogs
@@ -22,8 +24,10 @@ from prefork.unix.descriptor_disposal import run_in_child
 from prefork.unix.poller import Poller
 from prefork.unix.scoreboard import Row
 from prefork.unix.shared_queue import SharedQueue
+from prefork.unix.store_place import StorePlace
 from prefork.worker.app_api import WorkerInfo
 from prefork.worker.boot import run_worker
+from prefork.worker.leadership import LeaseMaker
 from prefork.worker.program_exec import ProgramPipes
 from prefork.worker.worker_context import WorkerContext
 
@@ -53,6 +57,12 @@ class ChildSetup:
         self._generations = generations
         self._queue = SharedQueue()
         """The handoff queue of all workers of all generations; the master keeps it open."""
+        self._lease_owner = f"{socket.gethostname()}:{os.getpid()}:{token_hex(8)}"
+        """The name of this master on the server of the store."""
+        self.are_listeners_stored = False
+        """Whether systemd keeps copies of the listeners (unix/descriptor_store.py)."""
+        self.store_folder = ""
+        """Folder of the files of the store; empty: there is none."""
         self.copies: list[Callable[[], None]] = [children.close_copy]
 
     def descriptors(self) -> Descriptors:
@@ -106,15 +116,15 @@ class ChildSetup:
         output: OutputPipes | None,
         starting: bool,
         ready_fd: int,
-        stack_request_fd: int,
+        order_fd: int,
         row: Row,
         program_pipes: ProgramPipes | None = None,
     ) -> int:
         """Run a worker in its process, and return its exit code.
 
         ``output``: the pipes for what it prints; None: it prints where the master does.
-        ``starting``: no worker has been ready yet. ``ready_fd``, ``stack_request_fd``: its ends of
-        the ready pipe and of the pipe on which the master asks for its stacks.
+        ``starting``: no worker has been ready yet. ``ready_fd``, ``order_fd``: its ends of
+        the ready pipe and of the order pipe.
         ``program_pipes``: if it is a program.
         """
 
@@ -122,6 +132,7 @@ class ChildSetup:
             self._titles.set_worker(order.slot, order.generation, state)
 
         generation = self._generations[order.generation]
+        self._log.identify(self._name, order.slot, order.generation)
         self._close_copies()
         self._logs.close_copy()
         self._generations.close_copies(but=generation.listeners)
@@ -138,7 +149,7 @@ class ChildSetup:
                 tls=generation.tls,
                 handoff_queue=self._queue,
                 ready_fd=ready_fd,
-                stack_request_fd=stack_request_fd,
+                order_fd=order_fd,
                 life_fd=self._children.life.reader,
                 row=row,
                 master_pid=os.getppid(),
@@ -150,14 +161,27 @@ class ChildSetup:
                 open_logs=logs.open,
                 reopen_logs=logs.reopen,
                 flush_logs=logs.flush,
+                are_listeners_stored=self.are_listeners_stored,
+                store_folder=self.store_folder,
+                make_lease=self._find_lease_maker(generation.config.store),
+                logging_config=generation.logging_config,
                 program_pipes=program_pipes,
             )
         )
 
+    def _find_lease_maker(self, store: str) -> LeaseMaker | None:
+        """Return what makes the lease of a leader; None: the store is on this machine."""
+        if not is_server(store):
+            return None
+        from prefork.store.leader_lease import LeaderLease  # noqa: PLC0415 - only for a server
+
+        place = StorePlace(store, app=self._name)
+        return lambda label, log, show: LeaderLease(place, self._lease_owner, label, log, show)
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerRun:
-    """What the process of a new worker runs. ``output`` and ``starting``: see ``run_worker``."""
+    """Runs a worker in its new process. ``output`` and ``starting``: see ``run_worker``."""
 
     child_setup: ChildSetup
     order: orders.Spawn
@@ -167,11 +191,11 @@ class WorkerRun:
     def __call__(
         self,
         ready_fd: int,
-        stack_request_fd: int,
+        order_fd: int,
         row: Row,
         program_pipes: ProgramPipes | None = None,
     ) -> int:
         """Run the worker, and return its exit code."""
         return self.child_setup.run_worker(
-            self.order, self.output, self.starting, ready_fd, stack_request_fd, row, program_pipes
+            self.order, self.output, self.starting, ready_fd, order_fd, row, program_pipes
         )

@@ -1,8 +1,8 @@
 """The worker processes: spawned, signalled, read and reaped.
 
-Each has a pidfd, a ready pipe on which it reports to the master, a pipe on which the master asks
-for its stacks, and a row of the scoreboard. All share the life pipe, whose end of file tells a
-child that the master died.
+Each has a pidfd, a ready pipe on which it reports to the master, an order pipe on which the master
+asks for its stacks or tells it that it leads, and a row of the scoreboard. All share the life pipe,
+whose end of file tells a child that the master died.
 """
 
 import os
@@ -14,8 +14,8 @@ from prefork.master.master_record import ChildRecord, Descriptors
 from prefork.master.worker_trees import WorkerTrees
 from prefork.unix.pipes import (
     open_life_pipe,
+    open_order_pipe,
     open_ready_pipe,
-    open_stack_request_pipe,
     read_available,
     write_available,
 )
@@ -24,6 +24,7 @@ from prefork.unix.process import Child, ExitStatus, fork
 from prefork.unix.scoreboard import DEADLINE, SHARES, STATE, WORKING, Row, Scoreboard
 from prefork.wire.fields import WORKER_STATES
 from prefork.wire.ready import InvalidMessage, ReadyDecoder, ReadyMessage
+from prefork.wire.worker_orders import LEAD, REPORT_STACKS
 from prefork.worker.monitor.stack_signal import DUMP_SIGNAL
 
 READY_STATE = WORKER_STATES.index("ready")
@@ -37,8 +38,7 @@ class WorkerProcess:
     """The process of one worker.
 
     ``worker``: its serial number in the pool. ``ready_fd``: the master's end of the ready pipe; -1
-    after the child closed its end. ``stack_request_fd``: the pipe on which it is asked for its
-    stacks.
+    after the child closed its end. ``order_fd``: the master's end of the order pipe.
     ``status_text``: a program's ``STATUS=`` message, for people. ``node``: what the Node shim in a
     program reported; empty: nothing.
     """
@@ -46,7 +46,7 @@ class WorkerProcess:
     worker: int
     child: Child
     ready_fd: int
-    stack_request_fd: int
+    order_fd: int
     row: Row
     decoder: ReadyDecoder = field(default_factory=ReadyDecoder)
     status_text: str = ""
@@ -61,7 +61,7 @@ class WorkerProcess:
         roles = {
             "pidfd": self.child.pidfd,
             "ready_pipe": self.ready_fd,
-            "stack_requests": self.stack_request_fd,
+            "orders": self.order_fd,
         }
         is_open = {role: fd for role, fd in roles.items() if fd >= 0}
         return ChildRecord(
@@ -126,12 +126,12 @@ class Children:
     def spawn(self, worker: int, main: Callable[[int, int, Row], int]) -> int:
         """Fork a process that runs ``main`` and exits with its result; return its pid.
 
-        ``main`` gets the child's end of the ready pipe, its end of the pipe for stack requests, and
-        its row. Raises MachineError.
+        ``main`` gets the child's end of the ready pipe, its end of the order pipe, and its row.
+        Raises MachineError.
         """
         ready = open_ready_pipe()
         try:
-            requests = open_stack_request_pipe()
+            orders = open_order_pipe()
         except MachineError:
             ready.close()
             raise
@@ -139,19 +139,19 @@ class Children:
 
         def run() -> int:
             os.close(ready.reader)
-            os.close(requests.writer)
-            return main(ready.writer, requests.reader, row)
+            os.close(orders.writer)
+            return main(ready.writer, orders.reader, row)
 
         try:
             child = fork(run)
         except BaseException:
             ready.close()
-            requests.close()
+            orders.close()
             self._scoreboard.release_row(row)
             raise
         os.close(ready.writer)
-        os.close(requests.reader)
-        process = WorkerProcess(worker, child, ready.reader, requests.writer, row)
+        os.close(orders.reader)
+        process = WorkerProcess(worker, child, ready.reader, orders.writer, row)
         self._processes[worker] = process
         self._watch(process)
         return child.pid
@@ -185,8 +185,16 @@ class Children:
         """
         if by_force:
             self.send_signal(worker, DUMP_SIGNAL)
-        elif (process := self._processes.get(worker)) is not None:
-            write_available(process.stack_request_fd, b"?")
+        else:
+            self._send_order(worker, REPORT_STACKS)
+
+    def tell_leader(self, worker: int) -> None:
+        """Tell a worker that it leads, unless it was reaped. The scoreboard says so already."""
+        self._send_order(worker, LEAD)
+
+    def _send_order(self, worker: int, order: bytes) -> None:
+        if (process := self._processes.get(worker)) is not None:
+            write_available(process.order_fd, order)
 
     def mark_ending(self, worker: int) -> None:
         """Note in the row of a worker that no other worker takes over from it.
@@ -218,7 +226,7 @@ class Children:
         self._scoreboard.close_copy()
         for process in self._processes.values():
             os.close(process.child.pidfd)
-            os.close(process.stack_request_fd)
+            os.close(process.order_fd)
             if process.ready_fd >= 0:
                 os.close(process.ready_fd)
 
@@ -264,7 +272,7 @@ class Children:
         self._poller.remove(process.child.pidfd)
         death = process.child.reap()
         self._close_ready_pipe(process)  # in case a grandchild holds the other end
-        os.close(process.stack_request_fd)
+        os.close(process.order_fd)
         del self._processes[process.worker]
         self.trees.forget(process.child.pid)
         self._scoreboard.release_row(process.row)

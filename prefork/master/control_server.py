@@ -7,7 +7,7 @@ client stays connected until the goal of the verb has a verdict, and gets all ev
 
 import dataclasses
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -169,15 +169,16 @@ class ControlServer:
 
     def _answer(self, session: ControlSession, request: wire.Request) -> None:
         """Carry out a verb: begin its goal, or send its result at once. Raises PreforkError."""
+        accepted: Mapping[str, Any] = {}
         match self._actions[request.verb.name](self._context, request.arguments):
             case None:
                 session.follows_events = True
             case Goal() as goal:
-                session.goal = goal
+                session.goal, accepted = goal, goal.accepted_values
             case Reply(values, fds):
                 self._finish(session, wire.encode_result(values), fds)
         if request.arguments.get("no_wait"):
-            self._finish(session, wire.encode_result({"accepted": True}))
+            self._finish(session, wire.encode_result({"accepted": True, **accepted}))
 
     # Events and verdicts.
 

@@ -59,5 +59,5 @@ class DeathRecord:
 
 
 def _was_planned(gone: orders.WorkerGone) -> bool:
-    """Whether the master ordered this death, and the worker left by itself."""
+    """Return whether the master ordered this death, and the worker left by itself."""
     return gone.cause in PLANNED_CAUSES and not gone.killed

@@ -35,6 +35,10 @@ MAX_PAUSE = 30.0
 """The longest pause in seconds without a watcher, after watchers died young."""
 
 
+POLLING = " by looking at all files; pip install 'prefork[watch]' lets the kernel report changes"
+"""The end of the message that files are watched, without the library for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class WatchSettings:
     """The files to watch, and the seconds without a further change before a change is reported."""
@@ -53,8 +57,6 @@ def watch_settings(
     """
     if not config.watch:
         return None
-    if importlib.util.find_spec("watchfiles") is None:
-        raise UsageError("watch: it needs a package: pip install 'prefork[watch]'")
     paths = config.watch_path or filter(os.path.exists, default)
     roots = tuple(dict.fromkeys(_absolute(start_dir, path) for path in paths))
     for root in roots:
@@ -145,7 +147,8 @@ class WatcherProcess:
             match wire.decode_message(line):
                 case wire.WatchStarted() as started:
                     self._logged_failure = ""
-                    self._logger.info("%s", started)
+                    how = "" if importlib.util.find_spec("watchfiles") else POLLING
+                    self._logger.info("%s%s", started, how)
                 case wire.FilesChanged() as changed:
                     self._on_change(changed)
                 case wire.WatchFailed(text):

@@ -47,12 +47,23 @@ from prefork.unix.cores import usable_cores
 from prefork.unix.environment import pop_secret
 from prefork.unix.home import registry_path
 from prefork.unix.identity import Identity, resolve_identity
-from prefork.unix.listeners import Listener, open_listeners, set_blocking, update_listener
+from prefork.unix.listeners import (
+    Listener,
+    check_address,
+    open_listeners,
+    set_blocking,
+    update_listener,
+)
 from prefork.worker.boot import import_serving_modules
 
 if TYPE_CHECKING:
     from prefork.observe.access_log import AccessLog
     from prefork.tls.credentials import Credentials
+    from prefork.worker.app_logging import LoggingConfig
+
+PROGRAM_MIN_READY = 0.1
+"""Seconds for which a program has to stay ready. A server that fails to reach its database after it
+began to listen ends within a few milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +74,9 @@ class Generation:
     the workers. ``folder``: their working directory, with symlinks as given. ``imports``: what they
     put first on sys.path. ``spool_dir``: the folder of spooled bodies; empty: TMPDIR, or /tmp.
     ``listeners``: the listeners with the scheme of each ("http" or "https"); generations with the
-    same address share its listener. ``tls``: certificates; None: there are none. ``watched``: the
-    files to watch; None: none.
+    same address share its listener. ``tls``: certificates; None: there are none.
+    ``logging_config``: how the app's logging is configured; None: prefork leaves it alone.
+    ``watched``: the files to watch; None: none.
     """
 
     config: Config
@@ -75,6 +87,7 @@ class Generation:
     spool_dir: str
     listeners: dict[Listener, str]
     tls: "Credentials | None"
+    logging_config: "LoggingConfig | None"
     watched: WatchSettings | None
 
     def describe_listeners(self) -> str:
@@ -89,16 +102,23 @@ class Generation:
     def summarize(self, workers: int) -> str:
         """Return its addresses, the number of workers and the build that serves, for the log."""
         summary = f"{self.describe_listeners()}, {pluralize(workers, 'worker')}"
-        if self.config.command:
-            return summary
-        from prefork import _speed  # noqa: PLC0415 - a master of programs serves nothing itself
-
-        return f"{summary}, {_speed.BUILD}"
+        build = describe_build(self.config)
+        return f"{summary}, {build}" if build else summary
 
     def log_warnings(self, logger: logging.Logger) -> None:
         """Log warnings about settings that are valid but probably not intended."""
         for remark in self.tls.warnings if self.tls is not None else ():
             logger.warning("%s", remark)
+
+
+def describe_build(config: Config) -> str:
+    """Return the build that serves: compiled or pure Python; empty for programs, which serve by
+    themselves."""
+    if config.command:
+        return ""
+    from prefork import _speed  # noqa: PLC0415 - a master of programs serves nothing itself
+
+    return _speed.BUILD
 
 
 def prepare_generation(
@@ -124,8 +144,7 @@ def _prepare(
 ) -> Generation:
     identity = resolve_identity(config.user, config.group)
     folder, imports = resolve_folders(config, start_dir)
-    if not os.path.isdir(folder):
-        raise UsageError(f"chdir: there is no folder {folder}")
+    _require_folder(folder)
     spool_dir = resolve_spool_dir(config, start_dir)
     tls = load_credentials(config, start_dir, kept)
     create_log_files(config, identity)
@@ -133,11 +152,41 @@ def _prepare(
     import_serving_modules(config)
     if config.access_log:
         import_module("prefork.observe.access_log")
+    app_logging = load_logging_config(config, start_dir)
     listeners = _open_listeners(config, list(open_now), tls is not None)
     hide_secrets(config)
+    paths = (folder, imports, spool_dir)
     return Generation(
-        config, make_policy(config), identity, folder, imports, spool_dir, listeners, tls, files
+        config, make_policy(config), identity, *paths, listeners, tls, app_logging, files
     )
+
+
+def check_generation(config: Config, start_dir: str, open_now: Iterable[Listener]) -> None:
+    """Raise PreforkError if these settings would not make a generation, as far as that can be told
+    without a change: files of logs and modules of prefork are left out."""
+    resolve_identity(config.user, config.group)
+    _require_folder(resolve_folders(config, start_dir)[0])
+    resolve_spool_dir(config, start_dir)
+    load_credentials(config, start_dir)
+    load_logging_config(config, start_dir)
+    make_policy(config)
+    for address in config.bind:
+        if not _find_open(address, list(open_now), config):
+            check_address(address, open_now)
+
+
+def _require_folder(folder: str) -> None:
+    if not os.path.isdir(folder):
+        raise UsageError(f"chdir: there is no folder {folder}")
+
+
+def load_logging_config(config: Config, start_dir: str) -> "LoggingConfig | None":
+    """Read the file that configures the app's logging; None: there is none. Raises UsageError."""
+    if not config.log_config:
+        return None
+    from prefork.worker.app_logging import read_logging_config  # noqa: PLC0415 - few have one
+
+    return read_logging_config(os.path.join(start_dir, config.log_config))
 
 
 def resolve_spool_dir(config: Config, start_dir: str) -> str:
@@ -236,11 +285,15 @@ def make_policy(config: Config) -> Policy:
         boot_timeout=config.boot_timeout,
         kill_timeout=config.kill_timeout,
         min_uptime=config.min_uptime,
+        min_ready=min(PROGRAM_MIN_READY, config.min_uptime) if config.command else 0.0,
         max_restarts=config.max_restarts,
         max_lifetime=config.max_lifetime,
         lifetime_jitter=config.max_lifetime_jitter,
         stop_exit_codes=frozenset(config.stop_exit_codes),
         reload_timeout=config.reload_timeout,
+        elects_leader=not config.command,
+        reports_requests=not config.command,
+        stop_delay=config.stop_delay,
     )
 
 
@@ -274,7 +327,8 @@ def make_access_log(
         return None
     from prefork.observe.access_log import AccessLog  # noqa: PLC0415 - few have one
 
-    return AccessLog(config.access_log, config.access_log_format, slot, generation, logger)
+    settings = (config.access_log, config.access_log_format, slot, generation, logger)
+    return AccessLog(*settings, config.access_log_skip)
 
 
 def create_log_files(config: Config, identity: Identity) -> None:
@@ -342,6 +396,10 @@ class Generations:
             config, start_dir, self.listeners(), self._generations[current].tls
         )
 
+    def check(self, config: Config, start_dir: str) -> None:
+        """Raise PreforkError if ``prepare`` would, as far as that can be told without a change."""
+        check_generation(config, start_dir, self.listeners())
+
     def add(self, generation: Generation) -> int:
         """Add a generation, and return its number, which is above all before."""
         self._newest += 1
@@ -392,6 +450,11 @@ class Generations:
         for listener in self.listeners():
             if listener not in but:
                 listener.socket.close()
+
+    @property
+    def are_handed_over(self) -> bool:
+        """Whether the next master has the listeners, so that clients need no other server."""
+        return self._keeps_paths
 
     def hand_over_listeners(self) -> list[Listener]:
         """Return all open listeners for the next master.

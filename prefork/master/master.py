@@ -1,10 +1,10 @@
 """The master: it waits, gathers facts, passes them to the pool, and carries out the orders.
 
 The master decides nothing about workers (``prefork.pool`` does) and never runs code of the app
-(``prefork.worker`` does). A reload takes this way: ``_on_signal`` -> ``reload`` reads the settings
-and prepares the next generation -> the fact ReloadRequested -> the pool orders Spawn -> ``_spawn``
-forks -> the worker reports ready -> the fact Ready -> the pool orders Stop for the worker that is
-relieved.
+(``prefork.worker`` does). A reload takes this way: ``_on_signal`` -> ``reload`` has the settings
+read and the next generation prepared -> the fact ReloadRequested -> the pool orders Spawn ->
+``_spawn`` forks -> the worker reports ready -> the fact Ready -> the pool orders Stop for the
+worker that is relieved.
 
 Design
 ------
@@ -24,7 +24,6 @@ from time import monotonic, time
 from typing import Any
 
 from prefork.config import Config
-from prefork.config.settings_diff import keep_restart_options, list_restart_changes
 from prefork.config.target import resolve_name
 from prefork.errors import MachineError, PreforkError
 from prefork.master.autoscale import Autoscaler
@@ -32,21 +31,30 @@ from prefork.master.child_setup import ChildSetup, WorkerRun
 from prefork.master.children import Children
 from prefork.master.control_server import ControlServer
 from prefork.master.generation import Generations, prepare_first_generation
+from prefork.master.leader_writer import LeaderWriter
 from prefork.master.master_logs import MasterLogs
 from prefork.master.planned_restarts import PlannedRestarts
 from prefork.master.process_titles import ProcessTitles
 from prefork.master.programs import Programs
 from prefork.master.ready_messages import facts_of
 from prefork.master.registration import Registration
+from prefork.master.reload_preparation import (
+    AcceptedReload,
+    ReloadPreparation,
+    ReloadPreview,
+    UnrollableError,
+)
 from prefork.master.scoreboard_writer import ScoreboardWriter
 from prefork.master.state_dump import MasterParts
 from prefork.master.status_process import StatusProcess
 from prefork.master.status_report import describe
-from prefork.observe.event_text import describe_event, describe_status
+from prefork.observe.event_text import describe_event, describe_status, fields_of_event
 from prefork.observe.logger import Log
 from prefork.pool import MasterState, Pool, facts, orders
+from prefork.pool.policy import ManualTarget
 from prefork.unix import descriptor_disposal
 from prefork.unix.daemon import ForegroundProcess
+from prefork.unix.descriptor_store import DescriptorStore
 from prefork.unix.listener_handover import NOTHING_INHERITED
 from prefork.unix.listeners import Listener
 from prefork.unix.memory import OutOfMemoryDetector
@@ -55,8 +63,8 @@ from prefork.unix.poller import Poller
 from prefork.unix.process import ExitStatus, reap_adopted_orphans
 from prefork.unix.scoreboard import Scoreboard
 from prefork.unix.signals import SignalQueue, is_in_terminal_foreground
-from prefork.unix.systemd import SystemdNotifier
 from prefork.wire.ready import InvalidMessage, ReadyMessage
+from prefork.worker.end_signal import END_SIGNAL
 
 _SIGNAL_NAMES = "HUP TERM INT QUIT TTIN TTOU USR1 USR2 WINCH CHLD"
 SIGNALS = tuple(signal.Signals[f"SIG{name}"] for name in _SIGNAL_NAMES.split())
@@ -68,6 +76,7 @@ class Master:
 
     ``read_settings``: reads file, environment and flags anew. ``start_dir``: the directory where
     the command was started. ``registration``: its entry in the list of apps; None: it has none.
+    ``store``: keeps its listeners when it crashes.
     """
 
     def __init__(
@@ -77,15 +86,13 @@ class Master:
         start_dir: str,
         log: Log,
         signals: SignalQueue,
-        notifier: SystemdNotifier,
+        store: DescriptorStore,
         foreground: ForegroundProcess,
         registration: Registration | None,
     ) -> None:
-        self.read_settings = read_settings
-        self._start_dir = start_dir
         self._log = log
         self._signals = signals
-        self._notifier = notifier
+        self._store, self._notifier = store, store.notifier
         self._foreground = foreground
         self._name = resolve_name(config)
         self._titles = ProcessTitles(config.proctitle, self._name)
@@ -97,20 +104,21 @@ class Master:
         self._scoreboard = Scoreboard()
         self._children = Children(self._poller, self._scoreboard, self._on_message, self._on_death)
         self._programs = self._make_programs(listed)
-        self.reload_obstacle = self._programs.reload_obstacle
         inherited = registration.inherited if registration is not None else NOTHING_INHERITED
         # Files that other processes see come last, so that no failure can leave them behind.
         self._pid_file = PidFile(config.pid_file) if config.pid_file else None
         try:
-            first = prepare_first_generation(config, start_dir, inherited.listeners)
-            self._generations = Generations(first)
+            taken_over = [*inherited.listeners, *store.taken_over]
+            self._generations = Generations(prepare_first_generation(config, start_dir, taken_over))
             basics = (self._generations, self._poller, log, self._logs, self._scoreboard.rows)
             self._status_process = StatusProcess(config, start_dir, listed, *basics)
+            sources = (read_settings, start_dir, self._generations)
+            self._preparation = ReloadPreparation(*sources, self._programs.reload_obstacle)
         except BaseException:
             if self._pid_file is not None:
                 self._pid_file.close()
             raise
-        self._pool = Pool(self._generations[1].policy, Random(), inherited.manual_target)
+        self._leader_writer, self._pool = self._make_pool(registration, inherited.manual_target)
         self._scoreboard_writer = ScoreboardWriter(self._scoreboard, self._children, self._pool)
         self._autoscaler = Autoscaler(self._pool, self._children, self._generations, log.logger)
         self._registration = registration
@@ -118,15 +126,31 @@ class Master:
         self._status_text = self._done_text = ""
         self._exit_code: int | None = None
         self._out_of_memory = OutOfMemoryDetector()
-        parts = (self._titles, self._logs, self._children, self._generations)
-        self._child_setup = ChildSetup(self._name, self._poller, log, *parts)
+        self._child_setup = self._make_child_setup()
         self._planned_restarts = self._make_planned_restarts()
         self._child_setup.copies += self._close_functions()
+
+    def _make_child_setup(self) -> ChildSetup:
+        parts = (self._titles, self._logs, self._children, self._generations)
+        made = ChildSetup(self._name, self._poller, self._log, *parts)
+        folder = self._registration.store_folder if self._registration else ""
+        made.store_folder = self._status_process.store_folder = folder
+        made.are_listeners_stored = self._store.is_available
+        return made
 
     def _make_control(self, registration: Registration | None) -> ControlServer | None:
         if registration is None:
             return None
         return ControlServer(registration, self._poller, self._pool, self, self._logs, time)
+
+    def _make_pool(
+        self, registration: Registration | None, kept: ManualTarget | None
+    ) -> tuple[LeaderWriter, Pool]:
+        """Return the pool, and what names its leaders."""
+        known = (self._poller, self._children, self._log, self._facts.append)
+        writer = LeaderWriter(registration, *known)
+        policy = self._generations[1].policy
+        return writer, Pool(policy, Random(), kept, writer.read_last())
 
     def _make_programs(self, name: str) -> Programs:
         known = (self._poller, self._children, self._on_message, self._facts.append)
@@ -134,14 +158,14 @@ class Master:
 
     def _make_planned_restarts(self) -> PlannedRestarts:
         known = (self._poller, self._children, self._pool, self._log.logger)
-        callbacks = (self._facts.append, self.reload, self._child_setup.enter_watcher)
-        return PlannedRestarts(*known, *callbacks)
+        callbacks = (self._facts.append, self.reload, self._programs.reload_obstacle)
+        return PlannedRestarts(*known, *callbacks, self._child_setup.enter_watcher)
 
     def _close_functions(self) -> Iterator[Callable[[], None]]:
         """Yield the functions that close what a child must not keep of the master."""
         own = (self._signals, self._poller, self._programs, self._planned_restarts)
         also = (self._status_process, self._foreground, self._pid_file, self._registration)
-        for part in (*own, *also, self._control):
+        for part in (*own, *also, self._leader_writer, self._control):
             if part is not None:
                 yield part.close_copy
 
@@ -169,14 +193,9 @@ class Master:
 
     def _wait_timeout(self) -> float | None:
         """Return the seconds to the next deadline; None: wait for an event only."""
-        parts = (
-            self._pool,
-            self._programs,
-            self._planned_restarts,
-            self._autoscaler,
-            self._control,
-        )
-        due = [part.next_deadline() for part in parts if part] + [self._notifier.watchdog_due_at]
+        own = (self._pool, self._programs, self._planned_restarts, self._autoscaler)
+        due = [part.next_deadline() for part in (*own, self._control) if part is not None]
+        due.append(self._notifier.watchdog_due_at)
         deadline = min((each for each in due if each is not None), default=None)
         return None if deadline is None else max(0.0, deadline - monotonic())
 
@@ -201,6 +220,7 @@ class Master:
         if self._control is not None:
             self._control.send_verdicts()
         self._generations.keep_only(self._pool.needed_generations())
+        self._store.update(self._generations.listeners())
         self._notifier.feed_watchdog()
 
     def _handle_facts(self) -> None:
@@ -223,8 +243,7 @@ class Master:
     def _on_signal(self, signum: signal.Signals) -> None:
         match signum:
             case signal.SIGTERM | signal.SIGINT:
-                ending = any(isinstance(fact, facts.StopRequested) for fact in self._facts)
-                self._facts.append(facts.StopRequested(quick=ending or self._pool.is_stopping))
+                self._facts.append(facts.StopSignalled())
             case signal.SIGQUIT:
                 self._facts.append(facts.StopRequested(quick=True))
             case signal.SIGTTIN:
@@ -288,7 +307,7 @@ class Master:
     def dump_state(self) -> dict[str, Any]:
         """Return the whole state of this master, as a MasterRecord in JSON."""
         holders = (self._signals, self._log, self._children, self._child_setup, self._programs)
-        optional = (self._control, self._pid_file, self._registration)
+        optional = (self._control, self._pid_file, self._registration, self._leader_writer)
         parts = MasterParts(
             pool=self._pool,
             generations=self._generations,
@@ -311,7 +330,7 @@ class Master:
 
     def stop(self, quick: bool) -> None:
         """Request the stop of workers and master."""
-        self._facts.append(facts.StopRequested(quick))
+        self._facts.append(facts.StopRequested(quick, self._generations.are_handed_over))
 
     def signal(self, signum: int, slot: int | None) -> list[int]:
         """Send a signal to all workers, or to those of one slot; return their pids."""
@@ -323,27 +342,26 @@ class Master:
         """Return the listeners, which the next master goes on with, and keep their paths."""
         return self._generations.hand_over_listeners()
 
-    def reload(self) -> int | str:
+    def preview_reload(self) -> ReloadPreview:
+        """Return what a reload would do now. Raises PreforkError."""
+        return self._preparation.preview(self._pool.plan.generation)
+
+    def reload(self) -> AcceptedReload | str:
         """Prepare the next generation and request the roll to it.
 
-        Returns the number of the generation, or why the reload is refused. Nothing changes before
-        all settings are known to be right.
+        Returns what becomes of it, or why it is refused. Nothing changes before all settings are
+        known to be right.
         """
         if self._pool.is_stopping:
             return "it is stopping"
         if self._pool.state is not MasterState.STARTING:
             self._notifier.notify_reloading()
         try:
-            wanted = self.read_settings()
-            config = keep_restart_options(self.config, wanted)
-            if obstacle := self.reload_obstacle(config):
-                self._log.logger.warning("not reloading: %s", obstacle)
-                self._notifier.notify_ready()
-                return obstacle
-            status_settings = self._status_process.read_settings(config)
-            generation = self._generations.prepare(
-                config, self._start_dir, self._pool.plan.generation
-            )
+            prepared = self._preparation.prepare(self._pool.plan.generation)
+        except UnrollableError as error:
+            self._log.logger.warning("not reloading: %s", error)
+            self._notifier.notify_ready()
+            return str(error)
         except PreforkError as error:
             self._facts.append(facts.ReloadRefused(str(error)))
             return str(error)
@@ -352,14 +370,15 @@ class Master:
             self._log.logger.exception("this is a bug in prefork, please report it")
             self._facts.append(facts.ReloadRefused(repr(error)))
             return repr(error)
-        if changed := list_restart_changes(self.config, wanted):
+        if changed := prepared.needs_restart:
             self._log.logger.warning("changing %s takes a restart", ", ".join(changed))
-        self._logs.reload(config)
-        self._status_process.apply_settings(status_settings)
+        generation = prepared.generation
+        self._logs.reload(generation.config)
+        self._status_process.apply_settings(prepared.status_settings)
         generation.log_warnings(self._log.logger)
         number = self._generations.add(generation)
         self._facts.append(facts.ReloadRequested(number, generation.policy))
-        return number
+        return AcceptedReload(number, changed)
 
     def reopen_logs(self) -> int | None:
         """Reopen all logs after a rotation.
@@ -380,24 +399,24 @@ class Master:
         match order:
             case orders.Spawn():
                 self._spawn(order)
-            case orders.Stop() | orders.Kill() | orders.DumpStacks() if self._is_program(order):
+            case orders.Announce(event):
+                self._announce(event)
+            case orders.Exit(failed, code):
+                self._exit_code = self._programs.exit_code(failed is not None, code)
+            case orders.NameLeader():
+                self._leader_writer.name(order, self._scoreboard_writer)
+            case _ if self._programs.is_program(order.worker):
                 self._programs.carry_out(order)
             case orders.Stop(worker, quick):
                 if self._pool.is_stopping:
                     self._children.mark_ending(worker)
                 signum = signal.SIGQUIT if quick else self._stop_signal(worker)
                 self._children.send_signal(worker, signum)
-            case orders.Kill(worker):
-                self._children.send_signal(worker, signal.SIGKILL)
+            case orders.AnnounceEnd(worker) | orders.Kill(worker):
+                signum = signal.SIGKILL if isinstance(order, orders.Kill) else END_SIGNAL
+                self._children.send_signal(worker, signum)
             case orders.DumpStacks(worker, by_force):
                 self._children.request_stacks(worker, by_force)
-            case orders.Announce(event):
-                self._announce(event)
-            case orders.Exit(failed, code):
-                self._exit_code = self._programs.exit_code(failed is not None, code)
-
-    def _is_program(self, order: orders.Stop | orders.Kill | orders.DumpStacks) -> bool:
-        return self._programs.is_program(order.worker)
 
     def _spawn(self, order: orders.Spawn) -> None:
         """Fork a worker, and report the result to the pool."""
@@ -430,7 +449,7 @@ class Master:
         """Publish an event: scoreboard, log, control socket, systemd, in this order."""
         level, text = describe_event(event)
         self._scoreboard_writer.count(event)
-        self._log.logger.log(level, "%s", text)
+        self._log.logger.log(level, "%s", text, extra=fields_of_event(event))
         if self._control is not None:
             self._control.publish(event, text)
         match event:
@@ -443,8 +462,8 @@ class Master:
                     self._generations.close_outdated_listeners(self._pool.plan.generation)
                 if self._pool.state is not MasterState.STARTING:
                     self._notifier.notify_ready()
-            case orders.Ending(reason, _, done):
-                self._notifier.notify_stopping()
+            case orders.Ending(reason=reason, done=done):
+                self._notifier.notify_stopping(event.delay + self.config.kill_timeout)
                 self._done_text = done
                 text = text if reason else self._foreground.explain_early_stop(self._name, done)
                 if text and self._log.path:

@@ -51,7 +51,7 @@ class WorkerLogs:
         self._keeps_terminal = keeps_terminal
         self.log_access: Callable[[Exchange], None] | None = None
         if self._access is not None:
-            self.log_access = self._access.write
+            self.log_access = self._access.log_request
         self._descriptors_before = StandardDescriptors()
         if output is not None and not keeps_terminal:
             self._print_to(output)
@@ -170,6 +170,7 @@ class MasterLogs:
     def reload(self, config: Config) -> None:
         """Apply the settings that a reload can change."""
         self._log.set_level(config.log_level)
+        self._log.set_format(config.log_format)
         self._rotation = rotation_settings(config)
         if self._log_writer is not None:
             self._log_writer.set_rotation(self._rotation)

@@ -34,7 +34,7 @@ class ChildRecord:
     """The process of one worker.
 
     ``worker``: its serial number in the pool. ``row``: of the scoreboard. ``descriptors``: pidfd,
-    ready pipe, pipe for stack requests; of a program its notify socket and its stderr, too.
+    ready pipe, order pipe; of a program its notify socket and its stderr, too.
     """
 
     worker: int

@@ -20,7 +20,7 @@ Design
 import logging
 from collections.abc import Callable, Sequence
 from random import random
-from time import monotonic, perf_counter
+from time import monotonic, thread_time
 
 from prefork.config import Config
 from prefork.config.value_types import format_size
@@ -90,9 +90,9 @@ class MemoryLimit:
         if config.max_memory_measure == "pss":
             if monotonic() < self._no_pss_before.get(worker, 0.0):
                 return
-            started_at = perf_counter()
+            started_at = thread_time()
             total = sum(map(self._measure_pss, pids))
-            took = perf_counter() - started_at
+            took = thread_time() - started_at
             self._no_pss_before[worker] = monotonic() + PAUSE_FACTOR * took
         if total > limit + extra:
             jitter = f" + {_megabytes(extra)}" if extra else ""

@@ -38,16 +38,26 @@ _ERROR_INSIDE = re.compile(
 )
 _ADDRESS_IN_USE = re.compile(
     rb"EADDRINUSE|address (?:is )?already in use|address in use"
-    rb"|port \d+ is (?:already )?(?:in use|allocated|occupied|used)",
+    rb"|AddrInUse|port \d+ is (?:already )?(?:in use|allocated|occupied|used)"
+    rb"|is port \d+ in use",
     re.IGNORECASE,
 )
+_NODE_ADDRESS = re.compile(rb"\bEADDRINUSE: address already in use (\S{1,200})")
+"""The message of Node's ``listen``, with the address that it could not get."""
+_COLORS = re.compile(rb"\x1b\[[0-9;:]*m")
+"""Colors and other attributes of characters (ECMA-48, SGR), which some runtimes print to pipes."""
 
 
 class OutputExcerpt:
-    """The excerpt of what ``feed`` got. ``is_address_in_use``: a line says that a port is taken."""
+    """The excerpt of what ``feed`` got.
+
+    ``is_address_in_use``: a line says that a port is taken. ``node_address``: the address in such a
+    line of Node, as ``:::3000`` or ``127.0.0.1:3000``; empty: there was none.
+    """
 
     def __init__(self) -> None:
         self.is_address_in_use = False
+        self.node_address = ""
         self._searches = True
         self._line = b""
         """The beginning of a line without its end."""
@@ -67,11 +77,15 @@ class OutputExcerpt:
     def stop_search(self) -> None:
         """Forget the first error, and search for no other one."""
         self._searches = self.is_address_in_use = False
+        self.node_address = ""
         self._first = self._line = b""
 
     def _search(self, line: bytes) -> None:
+        line = _COLORS.sub(b"", line)
         if _ADDRESS_IN_USE.search(line):
             self.is_address_in_use = True
+            if found := _NODE_ADDRESS.search(line):
+                self.node_address = _decode(found[1])
         if self._is_first_strong:
             return
         is_strong = _ERROR_BEGINS.match(line) is not None
@@ -90,7 +104,7 @@ class OutputExcerpt:
 
 
 def _decode(output: bytes) -> str:
-    return output.decode("utf-8", "backslashreplace")
+    return _COLORS.sub(b"", output).decode("utf-8", "backslashreplace")
 
 
 def _last_bytes(output: bytes) -> bytes:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from time import monotonic, time
 from typing import Any
 
+from prefork.config import Config
 from prefork.master.children import Children
 from prefork.master.file_watch import WatcherProcess
 from prefork.master.generation import Generation
@@ -30,8 +31,9 @@ from prefork.wire.watcher_messages import FilesChanged
 class PlannedRestarts:
     """Runs the schedule, the file watcher and the memory limit.
 
-    ``add_fact``: takes facts for the pool. ``reload``: reloads as on SIGHUP. ``enter_child``:
-    called first in the process of the watcher.
+    ``add_fact``: takes facts for the pool. ``reload``: reloads as on SIGHUP. ``find_obstacle``:
+    returns why no worker can have an heir beside it. ``enter_child``: called first in the process
+    of the watcher.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class PlannedRestarts:
         logger: logging.Logger,
         add_fact: Callable[[facts.Fact], None],
         reload: Callable[[], object],
+        find_obstacle: Callable[[Config], str],
         enter_child: Callable[[], None],
     ) -> None:
         self._pool = pool
         self._logger = logger
         self._add_fact = add_fact
         self._reload = reload
+        self._find_obstacle = find_obstacle
         self._wants_reload = False
         self._schedule = RestartSchedule(time, local_zone)
         self._watcher = WatcherProcess(poller, enter_child, self._on_change, logger)
@@ -68,11 +72,17 @@ class PlannedRestarts:
         config = in_force.config
         self._memory_limit.run_due(config)
         if (expression := self._schedule.pop_due(config.cron)) is not None:
-            self._add_fact(facts.RecycleRequested(f"--cron {expression}"))
+            self._recycle(config, f"--cron {expression}")
         self._watcher.ensure_running(in_force.watched)
         if self._wants_reload and self._pool.state is not MasterState.RELOADING:
             self._wants_reload = False
             self._reload()
+
+    def _recycle(self, config: Config, why: str) -> None:
+        if obstacle := self._find_obstacle(config):
+            self._logger.warning("not recycling for %s: %s", why, obstacle)
+        else:
+            self._add_fact(facts.RecycleRequested(why))
 
     def next_deadline(self) -> float | None:
         """Return the monotonic time at which ``run_due`` is due although nothing happens."""

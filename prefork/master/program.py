@@ -1,4 +1,4 @@
-"""What the master knows of one program, and of processes that outlived one."""
+"""The facts that the master knows of one program, and of processes that outlived one."""
 
 import os
 from dataclasses import dataclass, field

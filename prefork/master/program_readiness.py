@@ -27,7 +27,7 @@ Design
   which costs 0.2 ms for each check, and what was seen once counts. With looks at all processes
   alone, each 0.5 s, programs under load were found only after 14 s.
 - **Looks take a tenth of the master's time at most** (``ReadinessLooks``), and so do checks,
-  whatever the number of programs and processes.
+  whatever the number of programs and processes (unix/measurement_pace.py).
 """
 
 import logging
@@ -39,11 +39,13 @@ from time import monotonic
 from prefork.config import Config
 from prefork.config.addresses import TcpAddress, UnixAddress
 from prefork.master.output_excerpt import OutputExcerpt
+from prefork.master.preload_check import find_preload_obstacle
 from prefork.master.program_failure import USES_DESCRIPTORS, add_output
 from prefork.pool import facts
 from prefork.unix.accept_check import find_accepting
 from prefork.unix.listen_check import SocketTables, is_listening_at, own_listeners
 from prefork.unix.listeners import Listener
+from prefork.unix.measurement_pace import MeasurementPace
 from prefork.unix.process_tree import ProcessInfo, iter_processes, program_processes
 
 CHECK_INTERVAL = 0.03
@@ -60,6 +62,9 @@ IDLE_SHARE = 0.05
 
 ELSEWHERE_SHARE = 1 / 6
 """The share of the boot timeout after which an idle program that listens elsewhere is given up."""
+
+PAUSE_FACTOR = 10
+"""Looks at all programs, and checks of all, pause for as many times as long as they took."""
 
 MAX_NAMED = 3
 """Addresses of its own that a message names."""
@@ -96,7 +101,8 @@ READY = Finding(True)
 class ReadinessProbe:
     """Looks at one program.
 
-    ``leader``: the pid that leads its session. ``listeners``: the shared ones. ``next_look_at``:
+    ``leader``: the pid that leads its session. ``listeners``: the shared ones.
+    ``preload_obstacle``: why its processes do not load the Node preload. ``next_look_at``:
     monotonic time of the next look at all its processes; None: no look is needed.
     ``next_check_at``: that of the next check of those that had the sockets; None: none had them.
     """
@@ -105,7 +111,7 @@ class ReadinessProbe:
         self, leader: int, config: Config, listeners: Collection[Listener], now: float
     ) -> None:
         self._leader = leader
-        self._config = config
+        self.config = config
         self.listeners = listeners
         self._shared = {each.inode_number: each for each in listeners}
         self._begun_at = self._idle_since = self._looked_at = now
@@ -113,6 +119,7 @@ class ReadinessProbe:
         """The inodes of shared sockets that it was seen to accept on."""
         self._holders: tuple[int, ...] = ()
         """The processes that had the shared sockets at the last look."""
+        self.preload_obstacle = ""
         self._elsewhere: list[TcpAddress | UnixAddress] = []
         """The addresses that it listened at with sockets of its own at the last look."""
         self.next_check_at: float | None = None
@@ -121,18 +128,18 @@ class ReadinessProbe:
         self.next_look_at = self._first_look_at(now)
 
     def _first_look_at(self, now: float) -> float | None:
-        match self._config.ready.mode:
+        match self.config.ready.mode:
             case "auto" if not self._shared:
-                return now + self._config.min_uptime
+                return now + self.config.min_uptime
             case "after":
-                return now + self._config.ready.delay
+                return now + self.config.ready.delay
             case "auto" | "connect":
                 return now
         return None
 
     def look(self, now: float, around: Surroundings) -> Finding:
         """Look at the program, and set the time of the next look."""
-        mode = self._config.ready.mode
+        mode = self.config.ready.mode
         if mode == "after" or (mode == "auto" and not self._shared):
             return READY
         interval = max(FIRST_INTERVAL, (now - self._begun_at) / 10)
@@ -161,7 +168,7 @@ class ReadinessProbe:
         self._processes, self._cpu_seconds, self._looked_at = pids, used, now
 
     def _look_for_address(self, pids: Collection[int], tables: SocketTables) -> Finding:
-        address = self._config.ready.address
+        address = self.config.ready.address
         assert address is not None, "connect has an address"
         if is_listening_at(address, pids, tables):
             return READY
@@ -178,10 +185,12 @@ class ReadinessProbe:
             return READY
         if not check.is_complete:
             return self._decide_by_time(now)
+        if self.config.node_shim == "auto":
+            self.preload_obstacle = find_preload_obstacle(pids) or self.preload_obstacle
         self._elsewhere = self._own_addresses(pids, tables)
         if not self._elsewhere:
             self._idle_since = now
-        is_final = now - self._idle_since >= self._config.boot_timeout * ELSEWHERE_SHARE
+        is_final = now - self._idle_since >= self.config.boot_timeout * ELSEWHERE_SHARE
         return Finding(False, self._describe_missing(), is_final)
 
     def _missing(self) -> list[str]:
@@ -190,14 +199,13 @@ class ReadinessProbe:
 
     def _describe_missing(self) -> str:
         where, bound = _name_addresses(self._elsewhere), " and ".join(self._missing())
-        return (
-            f"the program listens {where}, and does not accept on the bound {bound}: let it accept "
-            f"on {USES_DESCRIPTORS}, or leave out --bind"
-        )
+        advice = f"let it accept on {USES_DESCRIPTORS}, or leave out --bind"
+        advice = self.preload_obstacle or advice
+        return f"the program listens {where}, and does not accept on the bound {bound}: {advice}"
 
     def _decide_by_time(self, now: float) -> Finding:
         """Return what counts where /proc hides the program."""
-        if now - self._begun_at < self._config.min_uptime:
+        if now - self._begun_at < self.config.min_uptime:
             return Finding(False, "its processes are hidden, so --min-uptime decides")
         warning = (
             "whether the program accepts cannot be seen in /proc, so it counts as ready after "
@@ -233,7 +241,8 @@ class ReadinessLooks:
         self._told: dict[int, str] = {}
         """Why each program is not ready, as the pool knows it."""
         self._warnings: set[str] = set()
-        self._looks_resume_at = self._checks_resume_at = 0.0
+        self._looks = MeasurementPace(factor=PAUSE_FACTOR)
+        self._checks = MeasurementPace(factor=PAUSE_FACTOR)
 
     def add(self, worker: int, probe: ReadinessProbe, output: OutputExcerpt) -> None:
         """Begin to look at a program. ``output``: an excerpt of what it prints, for the reason."""
@@ -241,42 +250,42 @@ class ReadinessLooks:
         if probe.next_look_at is None:
             self._tell_unready(worker, "the program has not sent READY=1 (--ready notify)")
 
-    def remove(self, worker: int) -> None:
-        """Look at a program no more; it is ready, ends, or has ended."""
-        self._waiting.pop(worker, None)
+    def remove(self, worker: int) -> str:
+        """Look at a program no more; it is ready, ends, or has ended.
+
+        Returns why its processes did not load the Node preload; empty: nothing was seen.
+        """
         self._told.pop(worker, None)
+        probe, _ = self._waiting.pop(worker, (None, None))
+        return "" if probe is None else probe.preload_obstacle
 
     def next_deadline(self) -> float | None:
         """Return the monotonic time at which ``run_due`` is due; None: never."""
         due = []
         for probe, _ in self._waiting.values():
             if probe.next_look_at is not None:
-                due.append(max(probe.next_look_at, self._looks_resume_at))
+                due.append(max(probe.next_look_at, self._looks.due_at))
             if probe.next_check_at is not None:
-                due.append(max(probe.next_check_at, self._checks_resume_at))
+                due.append(max(probe.next_check_at, self._checks.due_at))
         return min(due, default=None)
 
     def run_due(self, now: float) -> None:
-        """Check and look at the programs that are due.
+        """Check and look at the programs that are due."""
+        if self._checks.is_due(now):
+            with self._checks.measure():
+                self._check_due(now)
+        if self._looks.is_due(now):
+            with self._looks.measure():
+                self._look_at_due(monotonic())
 
-        After that, no look is due for ten times as long as the looks took, and no check for ten
-        times as long as the checks took.
-        """
-        if now >= self._checks_resume_at:
-            self._checks_resume_at = self._check_due(now)
-        if now >= self._looks_resume_at:
-            self._looks_resume_at = self._look_at_due(monotonic())
-
-    def _check_due(self, now: float) -> float:
-        """Check the programs that are due, and return when the next check may come."""
+    def _check_due(self, now: float) -> None:
+        """Check the programs that are due."""
         for worker, (probe, _) in list(self._waiting.items()):
             if probe.next_check_at is not None and probe.next_check_at <= now:
                 self._report(worker, probe.check(now))
-        return _end_of_pause(now)
 
-    def _look_at_due(self, now: float) -> float:
-        """Look at the programs that are due, at the same processes and sockets, and return when the
-        next look may come."""
+    def _look_at_due(self, now: float) -> None:
+        """Look at the programs that are due, at the same processes and sockets."""
         due = [
             (worker, probe)
             for worker, (probe, _) in self._waiting.items()
@@ -286,7 +295,6 @@ class ReadinessLooks:
             around = Surroundings({each.pid: each for each in iter_processes()}, SocketTables())
             for worker, probe in due:
                 self._report(worker, probe.look(now, around))
-        return _end_of_pause(now)
 
     def _report(self, worker: int, found: Finding) -> None:
         if found.warning and found.warning not in self._warnings:
@@ -309,13 +317,7 @@ class ReadinessLooks:
 
     def _with_output(self, worker: int, reason: str) -> str:
         probe, output = self._waiting[worker]
-        return add_output(reason, probe.listeners, output)
-
-
-def _end_of_pause(begun_at: float) -> float:
-    """Return when work that began at this time, and took until now, may be done again."""
-    now = monotonic()
-    return now + 10 * (now - begun_at)
+        return add_output(reason, probe.config, probe.listeners, output)
 
 
 def _name_addresses(addresses: Collection[TcpAddress | UnixAddress]) -> str:

@@ -43,6 +43,7 @@ from prefork.master.figures_writer import FiguresWriter
 from prefork.master.generation import Generation
 from prefork.master.master_record import Descriptors
 from prefork.master.owned_ports import owned_addresses
+from prefork.master.preload_check import run_by_node
 from prefork.master.process_titles import ProcessTitles
 from prefork.master.program import OrphanedSession, Program
 from prefork.master.program_failure import describe_end, describe_obstacle
@@ -210,8 +211,11 @@ class Programs:
             for program in serving
             for listener in program.generation.listeners
         }
-        owned = owned_addresses([program.pid for program in serving], shared) if serving else []
-        return describe_obstacle(owned, self._name) if owned else ""
+        leaders = [program.pid for program in serving]
+        owned = owned_addresses(leaders, shared) if serving else []
+        if not owned:
+            return ""
+        return describe_obstacle(owned, self._name, wanted, run_by_node(leaders))
 
     def is_program(self, worker: int) -> bool:
         """Whether the worker with this serial number is a program."""
@@ -241,6 +245,7 @@ class Programs:
         if program.is_ready:
             return
         program.is_ready = True
+        program.stderr.catch_up()
         program.stderr.excerpt.stop_search()
         # Its runtime may have set a shorter backlog, which belongs to the queue of all workers.
         restore_backlog(program.generation.listeners, program.config.backlog)
@@ -324,8 +329,12 @@ class Programs:
 
     # Signals.
 
-    def carry_out(self, order: orders.Stop | orders.Kill | orders.DumpStacks) -> None:
+    def carry_out(
+        self, order: orders.Stop | orders.AnnounceEnd | orders.Kill | orders.DumpStacks
+    ) -> None:
         """Carry out an order about a program."""
+        if isinstance(order, orders.AnnounceEnd):
+            return  # it answers its clients itself, and serves on
         program = self._programs[order.worker]
         self._looks.remove(order.worker)
         match order:
@@ -366,7 +375,7 @@ class Programs:
         program = self._programs.pop(worker, None)
         if program is None:
             return ""
-        self._looks.remove(worker)
+        obstacle = self._looks.remove(worker)
         if program is self._only and program.kill_at is None and not program.is_aborted:
             self._only_death = death
         self._read_notices(program)  # messages that it sent before it died
@@ -381,8 +390,7 @@ class Programs:
         told_to = program.is_ready and program.kill_at is not None
         if told_to or death.code in program.config.stop_exit_codes:
             return ""  # with such a code its work may be done before it counted as ready
-        config, listeners = program.config, program.generation.listeners
-        return describe_end(config, listeners, death, program.stderr.excerpt, program.is_ready)
+        return describe_end(self._name, program, death, obstacle)
 
     def _track_orphans(self, program: Program) -> None:
         deadline = program.kill_at

@@ -31,6 +31,8 @@ def facts_of(worker: int, message: ReadyMessage | InvalidMessage) -> Iterator[fa
             yield facts.Leaving(worker, waits_for)
         case ReadyMessage(MessageKind.WORN, text):
             yield facts.Worn(worker, text)
+        case ReadyMessage(MessageKind.RESIGNED):
+            yield facts.Resigned(worker)
         case ReadyMessage(MessageKind.STUCK, text):
             yield facts.Stuck(worker, text)
         case InvalidMessage(line):

@@ -46,6 +46,8 @@ class ScoreboardWriter:
             reloads=self._reloads,
             failures=self._failures,
             restarts=self._restarts,
+            leader_token=pool.leader.shown_token,
+            leader=pool.leader.worker,
         )
         clock_offset = time() - monotonic()
         for worker in pool.workers:

@@ -19,30 +19,29 @@ Design
 """
 
 import os
-import posixpath
 import signal
 import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
 from prefork.config import Config
 from prefork.config.addresses import TcpAddress
+from prefork.config.target import resolve_name
 from prefork.errors import UsageError
 from prefork.master.auxiliary import AuxiliaryProcess
 from prefork.master.control_server import ControlServer
 from prefork.master.generation import Generations
 from prefork.master.master_logs import MasterLogs
 from prefork.master.master_record import AuxiliaryRecord
+from prefork.master.status_settings import StatusSettings, read_status_settings
 from prefork.observe.log_directory import list_log_files
 from prefork.observe.logger import Log
 from prefork.unix.control import ControlConnection
 from prefork.unix.descriptor_channel import DescriptorChannel, open_channel_pair
 from prefork.unix.directory import Directory
-from prefork.unix.identity import Identity, resolve_identity
 from prefork.unix.listeners import Listener, open_listeners
 from prefork.unix.poller import Poller
 from prefork.unix.process import Child
@@ -54,40 +53,16 @@ from prefork.wire.log_writer_messages import (
     unknown_message_error,
 )
 from prefork.wire.verb_table import requests_of_page
+from prefork.worker.store_setup import locate_store
 
 MAX_PAUSE = 5.0
 """The longest pause in seconds of a status server, after status servers died young."""
 
+CHECK_TIMEOUT = 2.0
+"""Seconds for which a check of the store waits for a process that holds it."""
+
 EXIT_TIMEOUT = 1.0
 """Seconds that it has to exit by itself, at the end of the master."""
-
-
-@dataclass(frozen=True, slots=True)
-class StatusSettings:
-    """The settings of a status server that a reload may change.
-
-    ``identity``: user and group. ``min_ready``: ready workers below which the app counts as not
-    ready. ``token``: empty: there is none.
-    """
-
-    identity: Identity
-    min_ready: int
-    token: bytes
-
-
-def read_status_settings(config: Config, start_dir: str) -> StatusSettings:
-    """Read and check these settings. Raises PreforkError."""
-    token = b""
-    if config.status_token is not None:
-        from prefork.tls.credentials import read_secret  # noqa: PLC0415 - imports OpenSSL
-
-        source = config.status_token.resolve_paths(lambda path: posixpath.join(start_dir, path))
-        token = read_secret(source, "status-token")
-        if not token.isascii() or not token.decode().isprintable() or b" " in token or not token:
-            raise UsageError(
-                f"status-token: {source} holds no token: one word of ASCII is expected"
-            )
-    return StatusSettings(resolve_identity(config.user, config.group), config.min_ready, token)
 
 
 class StatusProcess:
@@ -111,6 +86,9 @@ class StatusProcess:
         self._address = config.status
         self._start_dir = start_dir
         self._app = app
+        self._name = resolve_name(config)
+        self.store_folder = ""
+        """Folder of the files of the store; empty: there is none."""
         self._daemon = config.daemon
         self._listeners: list[Listener] = []
         self._control: ControlServer | None = None
@@ -142,10 +120,19 @@ class StatusProcess:
         the new process. Raises MachineError.
         """
         self._control, self._enter_child = control, enter_child
+        self._warn_of_required_store()
         if self._listeners:
             self._log.logger.info("status on %s", ", ".join(map(str, self._listeners)))
             self._warn_if_exposed()
             self._spawn()
+
+    def _warn_of_required_store(self) -> None:
+        """Log a warning if ``--store-required`` cannot do what it is for."""
+        store = self._settings.required_store
+        if store is not None and not self._listeners:
+            self._log.logger.warning("store-required: set --status, whose /readyz it changes")
+        elif store is not None and store[0] == "off":
+            self._log.logger.warning("store-required: /readyz says 503, because the store is off")
 
     def _warn_if_exposed(self) -> None:
         """Log a warning if other machines can read the log without a token."""
@@ -192,8 +179,21 @@ class StatusProcess:
             min_ready=self._settings.min_ready,
             token=self._settings.token,
             log=self._log.logger,
+            check_store=self._make_check(),
         )
         return run_status_server(context)
+
+    def _make_check(self) -> Callable[[], None] | None:
+        """Return what raises PreforkError if a worker could not use the store now; None: it is not
+        required. Called before the process becomes the user of the workers."""
+        if self._settings.required_store is None:
+            return None
+        from prefork.store.current_store import open_backend  # noqa: PLC0415 - see above
+
+        kind, size = self._settings.required_store
+        identity, log = self._settings.identity, self._log.logger
+        place = locate_store(kind, size, self._name, self.store_folder, identity, log)
+        return lambda: open_backend(place).require_writable(CHECK_TIMEOUT)
 
     @staticmethod
     def _unnamed_host(listeners: list[Listener]) -> str | None:
@@ -278,10 +278,6 @@ class StatusProcess:
             os.close(fd)
 
     # Reload and end.
-
-    def read_settings(self, config: Config) -> StatusSettings:
-        """Read and check the settings of a reload. Raises PreforkError."""
-        return read_status_settings(config, self._start_dir)
 
     def apply_settings(self, new: StatusSettings) -> None:
         """Apply new settings by a successor, if they differ."""

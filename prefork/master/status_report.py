@@ -8,11 +8,12 @@ from typing import Any
 from prefork.config import OPTIONS, Config
 from prefork.config.settings_diff import MASKED, list_changes
 from prefork.master.children import Children
-from prefork.master.generation import worker_bounds, worker_count
+from prefork.master.generation import describe_build, worker_bounds, worker_count
 from prefork.observe.event_text import describe_status
 from prefork.pool import Pool
 from prefork.pool.workers import Worker
 from prefork.unix.scoreboard import EMPTY_ROW
+from prefork.wire.leader_view import find_leader, find_lease
 from prefork.wire.row_values import app_values, worker_values
 from prefork.wire.scoreboard import NOTHING_COUNTED
 
@@ -48,8 +49,11 @@ def describe(
         "namespace": config.namespace,
         "listening": listening,
         "restarts": sum(restarts.values()),
+        "leader": find_leader(rows, pool.leader.token),
+        "lease": find_lease(rows),
         "figures": app_values(rows, now),
         "workers": sorted(workers, key=lambda each: (each["slot"], each["generation"])),
+        "build": describe_build(config),
         "settings": describe_settings(config),
     }
 
@@ -79,7 +83,7 @@ def describe_settings(config: Config) -> dict[str, Any]:
             if value:
                 shown[option.key] = value
         elif value != option.default:
-            shown[option.key] = option.value_type.format(value)
+            shown[option.key] = option.value_type.format_shown(value)
     return shown
 
 

@@ -28,8 +28,8 @@ from prefork.unix.poller import Poller
 _RETRY_INTERVAL = 0.05
 """Seconds before the next try while the log writer has no room."""
 
-_MAX_FINAL_READS = 64
-"""Reads after the death of the program, because a grandchild may go on writing."""
+_MAX_READS = 64
+"""Reads in one go, because a program, or a grandchild after its death, may go on writing."""
 
 
 class StderrRelay:
@@ -106,12 +106,16 @@ class StderrRelay:
             self._poller.remove(self.fd)
         return data
 
+    def catch_up(self) -> None:
+        """Pass on what the program wrote so far, so that it stands before a line about it."""
+        for _ in range(_MAX_READS):
+            if not self._pass_on():
+                break
+
     def read_last(self) -> None:
         """Pass on the last output of a program that died, for its excerpt."""
         self._has_died = True
-        for _ in range(_MAX_FINAL_READS):
-            if not self._pass_on():
-                break
+        self.catch_up()
 
     def _end(self) -> None:
         if not self._has_ended:

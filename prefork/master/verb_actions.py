@@ -1,4 +1,4 @@
-"""What the master does for each verb of the control protocol.
+"""The actions of the master for the verbs of the control protocol.
 
 A declaration of ``wire/verb_table.py`` names its function here. A function gets a VerbContext and
 the fields of the request, changes what is desired, and returns what the client gets: a Reply at
@@ -9,14 +9,15 @@ raises PreforkError when the request is refused.
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Protocol
 
 from prefork.config import Config
-from prefork.errors import MachineError, UsageError
+from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.json_records import REFERENCE
 from prefork.master.death_record import DeathRecord
 from prefork.master.master_logs import MasterLogs
+from prefork.master.reload_preparation import AcceptedReload, ReloadPreview
 from prefork.master.status_report import describe_plan
 from prefork.pool import Pool
 from prefork.pool.goals import (
@@ -46,11 +47,8 @@ class MasterActions(Protocol):
     def config(self) -> Config:
         """The settings in force."""
 
-    def read_settings(self) -> Config:
-        """Read the settings that a reload would bring now. Raises PreforkError."""
-
-    def reload_obstacle(self, wanted: Config) -> str:
-        """Return why a reload to these settings is of no use; empty: it is none."""
+    def preview_reload(self) -> ReloadPreview:
+        """Return what a reload would do now. Raises PreforkError."""
 
     def dump_state(self) -> Mapping[str, Any]:
         """Return the whole state of this master, as a MasterRecord in JSON."""
@@ -58,8 +56,8 @@ class MasterActions(Protocol):
     def describe(self) -> Mapping[str, Any]:
         """Return all that ``prefork show`` tells about this master."""
 
-    def reload(self) -> int | str:
-        """Request a reload; return the number of the new generation, or why it is refused."""
+    def reload(self) -> AcceptedReload | str:
+        """Request a reload; return what becomes of it, or why it is refused."""
 
     def scale(self, workers: int) -> None:
         """Request this number of workers."""
@@ -79,7 +77,7 @@ class MasterActions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VerbContext:
-    """What the actions of verbs read and change. ``name``: that of the app in the list."""
+    """The state that actions of verbs read and change. ``name``: that of the app in the list."""
 
     name: str
     pool: Pool
@@ -117,9 +115,17 @@ def show(context: VerbContext, _fields: Fields) -> Reply:
 def plan(context: VerbContext, _fields: Fields) -> Reply:
     """Tell what a reload would change now."""
     master = context.master
-    wanted = master.read_settings()
-    described = describe_plan(context.pool, master.config, wanted)
-    return Reply({**described, "obstacle": master.reload_obstacle(wanted)})
+    preview = master.preview_reload()
+    described = describe_plan(context.pool, master.config, preview.wanted)
+    refusals = {
+        "refusal": _describe_refusal(preview.refusal),
+        "restart_refusal": _describe_refusal(preview.restart_refusal),
+    }
+    return Reply({**described, "obstacle": preview.obstacle, **refusals})
+
+
+def _describe_refusal(error: PreforkError | None) -> Mapping[str, Any] | None:
+    return None if error is None else {"reason": str(error), "code": error.exit_code}
 
 
 def state(context: VerbContext, _fields: Fields) -> Reply:
@@ -134,8 +140,9 @@ def env(context: VerbContext, _fields: Fields) -> Reply:
 
 def why(context: VerbContext, _fields: Fields) -> Reply:
     """Tell the last deaths, and why the last reload failed."""
-    deaths = wire.fit_deaths(context.deaths.all())
-    return Reply({"deaths": deaths, "failure": context.pool.failure})
+    deaths, pool = wire.fit_deaths(context.deaths.all()), context.pool
+    failed_at = None if pool.failed_at is None else time() - (monotonic() - pool.failed_at)
+    return Reply({"deaths": deaths, "failure": pool.failure, "failed_at": failed_at})
 
 
 def follow_events(_context: VerbContext, _fields: Fields) -> None:
@@ -153,10 +160,10 @@ def wait(context: VerbContext, _fields: Fields) -> Goal:
 
 def reload(context: VerbContext, _fields: Fields) -> Goal:
     """Request a rolling reload."""
-    generation = context.master.reload()
-    if isinstance(generation, str):
-        raise UsageError(generation)  # the reason of the refusal
-    return ReloadGoal(context.pool, generation)
+    accepted = context.master.reload()
+    if isinstance(accepted, str):
+        raise UsageError(accepted)  # the reason of the refusal
+    return ReloadGoal(context.pool, accepted.generation, accepted.needs_restart)
 
 
 def scale(context: VerbContext, fields: Fields) -> Goal:

@@ -33,11 +33,13 @@ def node_variables(
     sockets: Sequence[SharedSocket],
     notify_inode: int,
     figures_inode: int,
+    claims_inode: int,
 ) -> dict[str, str]:
     """Return the variables to add to ``environ``; none without a shared socket or with --node-shim
     off.
 
     ``notify_inode``, ``figures_inode``: the numbers of the sockets for READY=1 and for figures.
+    ``claims_inode``: that of the file by which the processes of a worker agree on ports.
     """
     if config.node_shim == "off" or not sockets:
         return {}
@@ -46,6 +48,7 @@ def node_variables(
         "sockets": [asdict(socket) for socket in sockets],
         "notify": notify_inode,
         "figures": figures_inode,
+        "claims": claims_inode,
         "require": option,
         "backlog": config.backlog,
         "manual": config.ready.mode == "manual",

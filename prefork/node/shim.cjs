@@ -10,6 +10,8 @@
  * - the master learns that the server listens (READY=1), and that it accepts no more (STOPPING=1);
  * - the stop signal drains the servers first, and reaches the handlers of the program afterwards.
  *
+ * A server on a lone other port stands for the program, and gets the socket, too (class Listening).
+ *
  * Design
  * ------
  * - Sockets are recognized by their inode. Wrappers move descriptors, and a process that got none of
@@ -19,14 +21,28 @@
  *   closes it with the server, and a program that probes its port first (listen, close, listen) would
  *   find it closed. One server may also take connections from several sockets, and `close` of http
  *   cannot drop idle connections behind our back.
+ * - A lone other port is that of the worker, not of one process: an admin server beside the API would be
+ *   published. So the processes of a worker tell each other what they do with ports (class PortClaims), by
+ *   lines that they append to a file in memory. O_APPEND puts them in one order, which all processes see. The
+ *   file has no name that another user could take, and ends with the worker. Rejected: a unix socket, which
+ *   answers only where an event loop runs, and a server that compiles its modules runs none.
+ * - A process that may still listen on the bound port forbids it, too. That is every Node process but those
+ *   that wait for nothing but pipes, files and their children, as npm, tsx and nodemon do; one that failed
+ *   beside the server; and every other program of the worker (`node admin.js & sleep 5; node api.js`), but
+ *   for shells above the server, its own children, and filters (`node server.js | tee log`). In doubt a server
+ *   keeps its own port and says so: one that got the bound port by mistake would be open to all clients.
  * - Events of a server are observed in its `emit`. A listener of 'upgrade' or 'checkContinue' would
  *   change what Node does with such a request.
  * - libuv accepts until the queue is empty, so the worker that wakes first takes nearly all of a burst: 64
  *   connections that came at once went 39/19/4/2 over four workers. After each connection the process sleeps
  *   for 0.3 ms, within a budget of 5 % of the time: 19/15/15/15. Connections that come one after another
- *   stay in the kernel's order (31/27/5/1): Node has no way to leave one to another worker before it
- *   accepts, as the handle of libuv polls until it is closed, and no way to accept it elsewhere without
- *   a process in between, which is what PM2 has.
+ *   stay in the kernel's order (31/27/5/1). The loads of the other workers would not help: libuv accepts
+ *   in C before any script runs, its handle polls until it is closed, and Node cannot duplicate a
+ *   descriptor to open the socket again. To hand a connection on takes a process in between, as in PM2.
+ * - The bytes of bodies are not reported (X_PREFORK_SENT): a socket counts heads and frames of chunks,
+ *   too, and to wrap `write` of each response would cost CPU in each request.
+ * - One file, although it is long: it is loaded before each Node process of the program, also before npm
+ *   and its scripts, and each further file would be opened and compiled there as well.
  * - Drain first, handlers of the program later: a handler that calls process.exit() would lose the
  *   requests in flight.
  * - A WebSocket gets its close frame on its connection, whatever library serves it. Libraries write a
@@ -37,6 +53,17 @@ const SETTINGS = 'PREFORK_NODE_SETTINGS';
 const OLDEST_NODE = 18;
 const PORT_DECISION_MS = 1000;
 /** Time that a program has to listen on the bound port before a server on another port gets it. */
+const PORT_DECISION_LIMIT_MS = 3000;
+/** The same while another process may still listen on the bound port. */
+const OPEN_DELAY_MS = 500;
+/** Time between 'listening' and the first accept on another port: a parent may have waited for a helper. */
+const CLAIM_CHECK_MS = 100;
+/** Time between two looks at the claims of the other processes. */
+const WAITING = new Set(['ProcessWrap', 'PipeWrap', 'TTYWrap', 'FSEventWrap', 'StatWatcher', 'SignalWrap']);
+/** Resources that a process without a server waits for (process.getActiveResourcesInfo). */
+const HIDDEN = ['ENOENT', 'ESRCH', 'EACCES', 'EPERM'];
+/** Errors of a look at a process that has ended, or that this user may not see. */
+const ADVICE = 'let the program read its port from PORT, or name it in --bind';
 const IDLE_CHECK_MS = 50;
 /** Time between two looks for idle connections of a process that drains. */
 const PAUSE_MS = 0.3;
@@ -66,39 +93,245 @@ function start(settings) {
   const sockets = settings.sockets
     .filter(({ inode }) => descriptors.has(inode))
     .map((socket) => new SharedSocket(socket, descriptors.get(socket.inode), settings.backlog, pause));
-  if (!sockets.length && !cluster.isWorker) return;
+  if (!sockets.length && !cluster.isWorker) {
+    if (!process.env.WATCH_REPORT_DEPENDENCIES) return;
+    setPort(settings.sockets);
+    watchBound(settings, () => refuseWatchMode(fs));
+    return;
+  }
 
   const master = new MasterChannel(fs, descriptors.get(settings.notify), settings.manual);
   const figures = new Figures(fs, descriptors.get(settings.figures));
   const connections = new Connections(figures);
   const drain = new Drain(settings, master, cluster, sockets, connections);
-  const children = new Children(settings.require, sockets, master, figures);
-  new Listening(sockets, drain, master, children).install();
+  const claims = new PortClaims(fs, descriptors.get(settings.claims), cluster);
+  const children = new Children(settings.require, sockets, master, figures, claims);
+  new Listening(sockets, drain, master, children, claims).install();
+  claims.observe();
   children.install();
   drain.install();
   if (settings.manual) master.provideSend();
+  setPort(sockets);
+}
+
+function setPort(sockets) {
   const { port } = sockets.find((socket) => socket.port) || {};
   if (port && !process.env.PORT) process.env.PORT = String(port);
 }
 
 /** Return the descriptors of this process that prefork handed on, by inode. */
 function findDescriptors(fs, settings) {
-  const inodes = new Set([...settings.sockets.map(({ inode }) => inode), settings.notify, settings.figures]);
+  const { sockets, notify, figures, claims } = settings;
+  const inodes = new Set([...sockets.map(({ inode }) => inode), notify, figures, claims]);
   const found = new Map();
   for (const name of fs.readdirSync('/proc/self/fd')) {
-    const inode = socketInode(fs, name);
+    const inode = inodeOf(fs, name);
     if (inodes.has(inode) && !found.has(inode)) found.set(inode, Number(name));
   }
   return found;
 }
 
-/** Return the inode of a socket by the link in /proc, such as socket:[4711]; NaN: it is none. */
-function socketInode(fs, name) {
+/** Return the inode of a socket, by the link in /proc (socket:[4711]), or of a file in memory; NaN: it is none. */
+function inodeOf(fs, name) {
   try {
-    return Number(/^socket:\[(\d+)\]$/.exec(fs.readlinkSync(`/proc/self/fd/${name}`))?.[1]);
+    const link = fs.readlinkSync(`/proc/self/fd/${name}`);
+    if (link.startsWith('/memfd:prefork-node ')) return fs.fstatSync(Number(name)).ino;
+    return Number(/^socket:\[(\d+)\]$/.exec(link)?.[1]);
   } catch (error) {
     if (error.code !== 'ENOENT') throw error;
     return NaN; // the descriptor of the listing itself
+  }
+}
+
+/** Call `act` when a server of this process or thread, which cannot share the sockets, listens on a bound port. */
+function watchBound(settings, act) {
+  const net = require('node:net');
+  const { listen } = net.Server.prototype;
+  net.Server.prototype.listen = function (...args) {
+    const [{ port, path }] = net._normalizeArgs(args);
+    const isBound = (socket) => (socket.port ? socket.port === Number(port) : path && isSamePath(socket.path, path));
+    if (settings.sockets.some(isBound)) act();
+    return listen.apply(this, args);
+  };
+}
+
+/** End a program that node --watch started: Node closed the sockets, and would try again at each change only. */
+function refuseWatchMode(fs) {
+  const command = fs.readFileSync(`/proc/${process.ppid}/cmdline`, 'latin1').replaceAll('\0', ' ');
+  if (!/ --watch\b/.test(command)) return; // a child of the program
+  say('node --watch starts the program without the shared sockets: leave it out, and give --watch to prefork');
+  process.kill(process.ppid, 'SIGKILL'); // at SIGTERM it would report success
+  process.exit(1);
+}
+
+/** Keep other ports from a bound port that a thread of this process asks for. It finds the port in use. */
+function claimForThread(fs, settings) {
+  new PortClaims(fs, findDescriptors(fs, settings).get(settings.claims)).write('serves');
+}
+
+/** Return what the kernel tells of a process; null: it has ended, or is hidden. */
+function readProcess(fs, name) {
+  let text;
+  try {
+    text = fs.readFileSync(`/proc/${name}/stat`, 'latin1');
+  } catch (error) {
+    if (!HIDDEN.includes(error.code)) throw error;
+    return null;
+  }
+  const [begin, end] = [text.indexOf('('), text.lastIndexOf(')')];
+  const fields = text.slice(end + 2).split(' '); // from the third field of proc_pid_stat(5) on
+  if ('ZX'.includes(fields[0])) return null;
+  const [pid, parent, session] = [text.slice(0, begin), fields[1], fields[3]].map(Number);
+  return { pid, name: text.slice(begin + 1, end), parent, session, id: `${pid}-${fields[19]}` };
+}
+
+/** Return when a process started, by its id. */
+function startTicks(id) {
+  return Number(id.split('-')[1]);
+}
+
+/** Return what the input of a process is, such as pipe:[4711]. */
+function inputOf(fs, pid) {
+  try {
+    return fs.readlinkSync(`/proc/${pid}/fd/0`);
+  } catch (error) {
+    if (!HIDDEN.includes(error.code)) throw error;
+    return '';
+  }
+}
+
+/**
+ * The ports of the Node processes of this worker: a file in memory to which each process appends a line
+ * for each change, of which its last one counts.
+ *
+ *   starts           it may still listen on the bound port
+ *   waits            it waits for its children, as npm does
+ *   wants 3000       it holds a server on another port back
+ *   has 3000         that server got the bound port
+ *   keeps 3000,4000  its servers listen on ports of their own
+ *   failed 4711      it ended in one of the first two states with an error, at this time in ticks of the kernel
+ *   serves           it listens on the bound port: from now on no other port gets it in this worker
+ *   says             it tells the operator of ports that were not mapped; the first line counts
+ */
+class PortClaims {
+  constructor(fs, fd, cluster) {
+    Object.assign(this, { fs, fd, cluster });
+    const { pid, id } = readProcess(fs, 'self');
+    Object.assign(this, { pid, id });
+    this.state = '';
+    this.size = 0;
+    this.isServedSeen = false;
+  }
+
+  write(state, ports = []) {
+    const text = [state, ...ports].join(' ');
+    if (this.fd === undefined || text === this.state) return;
+    this.state = text;
+    this.fs.writeSync(this.fd, `${this.id} ${text}\n`);
+  }
+
+  /** Return the claims in their order. */
+  read() {
+    const buffer = Buffer.alloc(this.fs.fstatSync(this.fd).size);
+    const length = this.fs.readSync(this.fd, buffer, 0, buffer.length, 0);
+    const lines = buffer.toString('latin1', 0, length).split('\n').slice(0, -1);
+    return lines.map((line) => line.split(' ')).map(([id, state, ...ports]) => ({ id, state, ports: ports.map(Number) }));
+  }
+
+  /** Whether a process of this worker listens on the bound port, or did. A look costs some microseconds. */
+  isServed() {
+    if (this.isServedSeen || this.fd === undefined) return this.isServedSeen;
+    const { size } = this.fs.fstatSync(this.fd);
+    if (size !== this.size) this.isServedSeen = this.read().some(({ state }) => state === 'serves');
+    this.size = size;
+    return this.isServedSeen;
+  }
+
+  /** Report what this process waits for, until a process of the worker has the bound port. */
+  observe() {
+    if (this.fd === undefined || this.isServed()) return;
+    this.write('starts');
+    process.on('exit', (code) => code && this.isUndecided() && this.write('failed', [this.ticksNow()]));
+    const timer = setInterval(() => {
+      if (!this.isUndecided() || this.isServed() || this.read().some(({ state }) => state === 'has')) clearInterval(timer);
+      else this.write(this.isWaiting() ? 'waits' : 'starts');
+    }, CLAIM_CHECK_MS).unref();
+  }
+
+  /** Whether this process can start no server by itself. The primary of a cluster does so for its workers. */
+  isWaiting() {
+    const hasWorkers = Object.keys(this.cluster.workers || {}).length > 0;
+    return !hasWorkers && process.getActiveResourcesInfo().every((name) => WAITING.has(name));
+  }
+
+  /** Return the time as that of the start of a process in /proc: in hundredths of a second since the boot. */
+  ticksNow() {
+    return Math.round(startTicks(this.id) + process.uptime() * 100);
+  }
+
+  /** Call a function that blocks this process until a child has ended. */
+  wait(call) {
+    if (!this.isUndecided()) return call();
+    this.write('waits');
+    try {
+      return call();
+    } finally {
+      this.write('starts');
+    }
+  }
+
+  isUndecided() {
+    return ['starts', 'waits'].includes(this.state);
+  }
+
+  /** Return whether this process is the first that tells the operator of its ports. */
+  isFirstToSay() {
+    if (this.fd === undefined) return true;
+    this.fs.writeSync(this.fd, `${this.id} says\n`);
+    return this.read().find(({ state }) => state === 'says').id === this.id;
+  }
+
+  /**
+   * Return what the other processes of the worker are up to: the `ports` on which they listen or want
+   * to, a `candidate` that may still listen on the bound one, and whether there are any (`hasOthers`).
+   */
+  look() {
+    const unknown = 'a process that cannot be asked'; // a wrapper closed the descriptor of this file
+    if (this.fd === undefined) return { ports: [], candidate: unknown, hasOthers: true };
+    const processes = new Map();
+    for (const name of this.fs.readdirSync('/proc')) {
+      const found = /^\d+$/.test(name) && readProcess(this.fs, name);
+      if (found) processes.set(Number(name), found);
+    }
+    const lines = this.read().filter(({ state }) => state !== 'says');
+    const claims = new Map(lines.map((claim) => [claim.id, claim]));
+    const others = [...processes.values()].filter(({ id }) => id !== this.id && claims.has(id));
+    const isBeside = ([failedAt]) => failedAt > startTicks(this.id); // an earlier one was a step before this
+    const failed = lines.find(({ state, ports }) => state === 'failed' && isBeside(ports));
+    const starting = others.find(({ id }) => claims.get(id).state === 'starts');
+    const neighbour = this.findNeighbour(processes, others);
+    let candidate = failed && `the failed process ${failed.id.split('-')[0]}`;
+    if (neighbour) candidate = `${neighbour.name} (pid ${neighbour.pid})`;
+    if (starting) candidate = `node (pid ${starting.pid})`; // the kernel's name of it may be that of a thread
+    return { ports: others.flatMap(({ id }) => claims.get(id).ports), candidate, hasOthers: others.length > 0 };
+  }
+
+  /** Return a program that runs beside this process in the worker, and may start a server next. */
+  findNeighbour(processes, others) {
+    const own = processes.get(this.pid);
+    const ancestorsOf = (process) => {
+      const found = [];
+      for (let each = process; each && each.session === own.session; each = processes.get(each.parent)) found.push(each);
+      return found;
+    };
+    // A shell above another Node process waits for it.
+    const known = new Set([own, ...others].flatMap(ancestorsOf));
+    return [...processes.values()].find((each) => {
+      if (each.session !== own.session || known.has(each) || ancestorsOf(each).includes(own)) return false;
+      const input = inputOf(this.fs, each.pid);
+      const isFilter = /^(pipe|socket):/.test(input) && input !== inputOf(this.fs, each.parent); // Node's pipes are sockets
+      return !isFilter;
+    });
   }
 }
 
@@ -183,7 +416,8 @@ class SharedSocket {
     if (typeof handle === 'number') return handle;
     this.handle = handle;
     handle.onconnection = (error, client) => {
-      this.server.onconnection(error, client);
+      if (this.server.mayAccept()) this.server.onconnection(error, client);
+      else if (client) client.close();
       this.pause.afterAccept();
     };
     return 0;
@@ -214,11 +448,13 @@ class SharedSocket {
   }
 }
 
-/** What a net.Server holds in place of a socket: its connections come from any number of sockets. */
+/** The handle of a net.Server in place of a socket: its connections come from any number of sockets. */
 class ServerHandle {
-  constructor(sockets, places) {
-    this.sockets = sockets;
+  constructor(sockets, places, host) {
+    Object.assign(this, { sockets, host });
+    this.whenMayOpen = setImmediate;
     this.onopen = () => {};
+    this.mayAccept = () => true;
     const [first] = places;
     if (first && first.handle && first.handle.getsockname) this.getsockname = (out) => first.handle.getsockname(out);
     // A server without a socket of its own keeps the process alive all the same.
@@ -232,7 +468,7 @@ class ServerHandle {
   listen() {
     for (const socket of this.sockets) socket.attach(this);
     // After 'listening': a program that only probes its port closes the server at this event.
-    setImmediate(() => {
+    this.whenMayOpen(() => {
       const open = this.sockets.filter((socket) => socket.server === this);
       for (const socket of open) {
         const error = socket.open();
@@ -243,9 +479,10 @@ class ServerHandle {
     return 0;
   }
 
-  /** Leave the sockets to the next server. */
+  /** Leave the sockets to the next server of this process. */
   release() {
     for (const socket of this.sockets) if (socket.server === this) socket.server = null;
+    clearInterval(this.alive);
   }
 
   close(callback) {
@@ -265,13 +502,20 @@ class ServerHandle {
   }
 }
 
-/** Replaces `listen` of all servers. */
+/**
+ * Replaces `listen` of all servers.
+ *
+ * A server on another port is held back. It gets the bound port if it is the only one of the worker, and
+ * listens on its own otherwise, also later, when a server on the bound port comes after all.
+ */
 class Listening {
-  constructor(sockets, drain, master, children) {
-    Object.assign(this, { sockets, drain, master, children });
+  constructor(sockets, drain, master, children, claims) {
+    Object.assign(this, { sockets, drain, master, children, claims });
     this.net = require('node:net');
     this.held = [];
-    this.mapped = null;
+    this.heldAt = 0;
+    this.mapped = [];
+    this.kept = new Set();
     this.hasBoundPort = false;
     this.isOtherPortSaid = false;
   }
@@ -287,6 +531,7 @@ class Listening {
     this.net._createServerHandle = (host, port, type, fd, flags) => {
       const [socket] = fd >= 0 || !port ? [] : this.findBound({ host, port, path: port === -1 ? host : undefined });
       if (!socket) return create(host, port, type, fd, flags);
+      this.claim();
       setImmediate(() => this.master.reportListening());
       this.drain.catchSignal();
       return create(null, null, null, socket.fd);
@@ -303,8 +548,7 @@ class Listening {
     }
     const sockets = this.findBound(options);
     if (sockets.length) {
-      this.hasBoundPort = true;
-      this.release();
+      this.claim();
       return this.serve(server, options, callback, sockets);
     }
     if (!this.isOtherPort(options)) return listenItself();
@@ -325,22 +569,36 @@ class Listening {
   isOtherPort({ fd, path, port }) {
     const places = new Set(this.sockets.map(({ name }) => name));
     const isPort = fd === undefined && typeof path !== 'string' && Number(port) > 0;
-    return isPort && !this.hasBoundPort && places.size === 1 && !this.drain.began;
+    return isPort && !this.isServed() && places.size === 1 && !this.drain.began;
   }
 
-  serve(server, options, callback, bound, mapped) {
+  /** Whether the worker has a server on the bound port. */
+  isServed() {
+    return this.hasBoundPort || this.claims.isServed();
+  }
+
+  /** Take the bound port for this process. The servers on other ports leave it. */
+  claim() {
+    this.hasBoundPort = true;
+    this.claims.write('serves');
+    this.release();
+  }
+
+  serve(server, options, callback, bound, adapt = () => {}) {
     const sockets = this.drain.began ? [] : bound.filter((socket) => !socket.server && !socket.isClosed);
-    if (bound.every((socket) => socket.isClosed) && !this.drain.began) {
-      const error = new Error(`listen EADDRINUSE: ${bound[0].name} was closed by this program before`);
-      process.nextTick(() => server.emit('error', Object.assign(error, { code: 'EADDRINUSE', syscall: 'listen' })));
+    const failed = this.drain.began ? '' : this.describeConflict(options, bound, sockets);
+    if (failed) {
+      const error = Object.assign(new Error(`listen EADDRINUSE: ${failed}`), { code: 'EADDRINUSE', syscall: 'listen' });
+      process.nextTick(() => server.emit('error', Object.assign(error, { errno: -98, port: bound[0].port })));
       return server;
     }
     const failure = sockets.map((socket) => socket.createHandle()).find(Boolean);
     if (failure) throw new Error(`prefork: cannot use descriptor ${sockets[0].fd}: error ${failure}`);
     if (callback) server.once('listening', callback);
     if (options.signal) options.signal.addEventListener('abort', () => server.close());
-    const handle = new ServerHandle(sockets, bound);
-    handle.onopen = () => this.master.reportListening(mapped);
+    const handle = new ServerHandle(sockets, bound, options.host);
+    handle.onopen = () => this.master.reportListening();
+    adapt(handle);
     if (sockets.length) this.drain.add(server);
     if (bound[0].path) server._pipeName = bound[0].path;
     server._handle = handle;
@@ -348,30 +606,95 @@ class Listening {
     return server;
   }
 
-  /** Keep a server on another port back until it is clear whether the program uses the bound one. */
+  /** Return why no server can listen there, as Node words it; empty: it can. */
+  describeConflict({ host }, bound, free) {
+    if (bound.every((socket) => socket.isClosed)) return `${bound[0].name} was closed by this program before`;
+    // A second server may have another address of the host, as Fastify's has: it gets no connections.
+    const isSame = ({ server }) => server && (isAnyHost(host) || isAnyHost(server.host) || server.host === host);
+    if (free.length || !bound.some(isSame)) return '';
+    return `address already in use ${bound[0].path || `${host || '::'}:${bound[0].port}`}`;
+  }
+
+  /** Keep a server on another port back until it is clear which server the bound one is for. */
   hold(request) {
+    if (!this.held.length) {
+      this.heldAt = performance.now();
+      this.decideLater();
+    }
     this.held.push(request);
-    if (this.held.length === 1) setTimeout(() => this.decide(), PORT_DECISION_MS);
+    this.claims.write('wants', this.ownPorts());
+  }
+
+  ownPorts() {
+    return [...new Set([...this.kept, ...[...this.held, ...this.mapped].map(({ port }) => port)])];
   }
 
   decide() {
-    const held = this.held.splice(0);
-    const ports = new Set(held.map(({ port }) => port));
-    if (this.mapped) ports.add(this.mapped.port);
-    const isAlone = ports.size === 1 && !this.hasBoundPort && !this.children.hasWrapped && !this.drain.began;
-    for (const request of held) {
-      if (!isAlone) request.listenItself();
-      else {
-        this.mapped = request;
-        this.serve(request.server, request.options, request.callback, this.sockets, request.port);
-      }
-    }
-    if (!held.length || this.isOtherPortSaid || this.hasBoundPort || this.drain.began) return;
+    if (!this.held.length) return;
+    const waited = performance.now() - this.heldAt;
+    if (waited < PORT_DECISION_MS && !this.isServed() && !this.drain.began) this.decideLater();
+    else this.whenAlone(() => this.map(this.held.splice(0)), () => this.decideLater());
+  }
+
+  decideLater() {
+    setTimeout(() => this.decide(), CLAIM_CHECK_MS);
+  }
+
+  /** Call `act` if the servers on another port are alone, or `retry` if that is not clear yet; release them else. */
+  whenAlone(act, retry) {
+    if (this.isServed() || this.drain.began) return void this.release();
+    const obstacle = this.findObstacle();
+    if (!obstacle) return void act();
+    if (!obstacle.isFinal && performance.now() - this.heldAt < PORT_DECISION_LIMIT_MS) return void retry();
+    this.release();
+    if (!this.isOtherPortSaid && this.claims.isFirstToSay()) say(`${obstacle.text}; ${ADVICE}`);
     this.isOtherPortSaid = true;
-    const bound = this.sockets[0].name;
-    const advice = 'let the program read its port from PORT, or name it in --bind';
-    if (isAlone) this.sayOnce(`the program listens on port ${held[0].port} and gets ${bound} instead; ${advice}`);
-    else say(`the program listens on ports ${[...ports].join(' and ')}, but not on ${bound}; ${advice}`);
+  }
+
+  /** Return why the servers on another port may not have the bound one; null: they may. */
+  findObstacle() {
+    const { name } = this.sockets[0];
+    const own = this.ownPorts();
+    const { ports, candidate } = this.claims.look();
+    const all = new Set([...own, ...ports]);
+    if (all.size > 1) {
+      const text = `the program listens on ports ${[...all].join(' and ')}, but not on ${name}`;
+      return { text, isFinal: true };
+    }
+    const other = candidate || (this.children.hasWrapped ? 'a child process' : '');
+    return other ? { text: `the program listens on port ${own[0]}, but not on ${name}, which ${other} may take` } : null;
+  }
+
+  /** Let servers on another port have the bound one, until a server listens there. */
+  map(requests) {
+    const delay = this.claims.look().hasOthers ? OPEN_DELAY_MS : 0;
+    for (const request of requests) {
+      this.mapped.push(request);
+      this.serve(request.server, request.options, request.callback, this.sockets, (handle) => {
+        request.handle = handle;
+        const isWaiting = () => this.mapped.includes(request);
+        const attempt = (open) => isWaiting() && this.whenAlone(open, () => setTimeout(attempt, CLAIM_CHECK_MS, open));
+        handle.whenMayOpen = (open) => setTimeout(attempt, delay, open);
+        handle.mayAccept = () => !this.leaveIfServed();
+        handle.onopen = () => this.onMappedOpen(request.port);
+      });
+    }
+  }
+
+  /** Let the servers on other ports leave the bound port if another process has it; return whether it does. */
+  leaveIfServed() {
+    const isServed = this.isServed();
+    if (isServed) this.release();
+    return isServed;
+  }
+
+  onMappedOpen(port) {
+    this.claims.write('has', [port]);
+    this.master.reportListening(port);
+    this.sayOnce(`the program listens on port ${port} and gets ${this.sockets[0].name} instead; ${ADVICE}`);
+    const timer = setInterval(() => {
+      if (this.leaveIfServed() || !this.mapped.length) clearInterval(timer);
+    }, IDLE_CHECK_MS).unref();
   }
 
   /** Write a message in one worker only; the others would repeat it. */
@@ -379,17 +702,25 @@ class Listening {
     if (process.env.PREFORK_SLOT === '0' && process.env.PREFORK_GENERATION === '1') say(text);
   }
 
-  /** Let the servers on other ports listen there, because the program uses the bound port as well. */
+  /** Let the servers on other ports listen there. The connections that they got are closed. */
   release() {
+    for (const port of this.ownPorts()) this.kept.add(port);
+    if (this.kept.size && !this.hasBoundPort) this.claims.write('keeps', [...this.kept]);
     for (const request of this.held.splice(0)) request.listenItself();
-    if (!this.mapped) return;
-    const { server, listenItself, callback } = this.mapped;
-    this.mapped = null;
-    if (server._handle) server._handle.release();
-    server._handle = null;
-    if (callback) server.removeListener('listening', callback);
-    listenItself();
+    for (const { server, handle, listenItself, callback } of this.mapped.splice(0)) {
+      if (server._handle !== handle) continue; // the program closed it
+      this.drain.connections.destroy(server);
+      server._handle = null;
+      if (this.hasBoundPort) handle.release();
+      else handle.close();
+      if (callback) server.removeListener('listening', callback);
+      listenItself();
+    }
   }
+}
+
+function isAnyHost(host) {
+  return !host || host === '::' || host === '0.0.0.0';
 }
 
 function isSamePath(bound, path) {
@@ -399,8 +730,8 @@ function isSamePath(bound, path) {
 
 /** Hands the sockets on to child processes. Node closes what it inherited when it starts a child. */
 class Children {
-  constructor(option, sockets, master, figures) {
-    Object.assign(this, { option, sockets, master, figures });
+  constructor(option, sockets, master, figures, claims) {
+    Object.assign(this, { option, sockets, master, figures, claims });
     this.wrapped = 0;
   }
 
@@ -426,7 +757,8 @@ class Children {
     childProcess.spawnSync = function (file, args, options) {
       if (!Array.isArray(args) && options === undefined) [args, options] = [[], args];
       const environ = Object.entries((options && options.env) || process.env).map((pair) => pair.join('='));
-      return spawnSync.call(this, file, args, children.extend({ ...options }, environ));
+      const extended = children.extend({ ...options }, environ);
+      return children.claims.wait(() => spawnSync.call(this, file, args, extended));
     };
     require('node:module').syncBuiltinESMExports();
   }
@@ -444,6 +776,7 @@ class Children {
     const ways = { NOTIFY_FD: this.master.fd, PREFORK_FIGURES_FD: this.figures.fd };
     const named = Object.entries(ways).filter(([, fd]) => fd !== undefined);
     const handedOn = [...own, ...sockets.map(({ fd }) => fd)];
+    if (sockets.length && this.claims.fd !== undefined) handedOn.push(this.claims.fd);
     const numbers = new Map(named.map(([name, fd]) => [name, handedOn.push(fd) - 1]));
     return { ...options, stdio: handedOn, envPairs: this.adaptVariables(options.envPairs, numbers) };
   }
@@ -614,6 +947,11 @@ class Connections {
     this.closeWebSockets();
   }
 
+  /** Close the connections of a server at once. */
+  destroy(server) {
+    for (const record of this.records.values()) if (record.server === server) record.socket.destroy();
+  }
+
   closeWebSockets() {
     for (const record of this.records.values()) {
       const { socket, head } = record;
@@ -655,7 +993,7 @@ function speaksHttp(server) {
   return server.requestTimeout !== undefined || server.updateSettings !== undefined;
 }
 
-/** What happens at the stop signal. */
+/** The stop of the program, at its signal. */
 class Drain {
   constructor(settings, master, cluster, sockets, connections) {
     Object.assign(this, { settings, master, cluster, sockets, connections });
@@ -778,7 +1116,10 @@ class Drain {
 
 const { isMainThread } = require('node:worker_threads');
 
-if (isMainThread && process.env[SETTINGS]) {
-  if (parseInt(process.versions.node, 10) >= OLDEST_NODE) start(JSON.parse(process.env[SETTINGS]));
+if (process.env[SETTINGS]) {
+  const settings = JSON.parse(process.env[SETTINGS]);
+  const isOld = parseInt(process.versions.node, 10) < OLDEST_NODE;
+  if (!isMainThread) watchBound(settings, () => claimForThread(require('node:fs'), settings));
+  else if (!isOld) start(settings);
   else say(`Node ${process.versions.node} cannot share sockets, Node ${OLDEST_NODE} or newer can`);
 }

@@ -1,8 +1,11 @@
 """Logs, events as text, the watcher of files, and the status server.
 
 access_line.py    the format of the access log, compiled into one function
+access_filter.py  requests that the access log leaves out
 access_log.py     the access log of a worker
 event_text.py     events of the pool as log lines, and the state of an app as one line
+file_poll.py      finds changed files by looking at all of them
+journal_log.py    log records as entries of the systemd journal
 line_writer.py    a buffer that writes lines without waiting for a reader or a disk
 log_archive.py    compresses and removes rotated logs
 log_directory.py  the folder of the workers' output, its owner, and the logs in it

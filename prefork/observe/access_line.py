@@ -1,7 +1,6 @@
 """Compile the format of the access log into one function that formats a line.
 
-Values that depend on the request head alone are cached with a head that recurs; the time is
-formatted once a second; texts that clients repeat are cached in escaped form.
+The time is formatted once a second; texts that clients repeat are cached in escaped form.
 
 Control characters, quotes and characters outside of ASCII are escaped, so that a client cannot
 forge lines or fields.
@@ -9,9 +8,7 @@ forge lines or fields.
 Design
 ------
 - **The function is generated as Python source and executed,** as namedtuple does, because a call
-  for each directive would be too slow. In the process, a line costs 0.3 µs for a head that recurs
-  and 0.9 to 1.3 µs for a new one in the common and combined formats, and 1.0 and 1.8 to 2.3 µs in
-  JSON.
+  for each directive would be too slow.
 """
 
 import binascii
@@ -19,11 +16,13 @@ import os
 import re
 import time
 from collections.abc import Callable
+from datetime import datetime
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from prefork.config.access_format import QUOTED, TEXT, VALUE, Directive, Format
 from prefork.http.exchange import Exchange
+from prefork.unix.time_zone import START_ZONE
 
 LineFormatter = Callable[[Exchange], str]
 
@@ -32,11 +31,11 @@ _HEAD_EXPRESSIONS = {
     "H": "present: 'HTTP/' + head.version",
     "U": "uncached: head.path or None",
     "q": "uncached: head.query or None",
-    "u": "bytes: user(fields[b'authorization']) if b'authorization' in fields else None",
-    "f": "bytes: fields.get(b'referer')",
-    "a": "bytes: fields.get(b'user-agent')",
-    "host": "bytes: fields.get(b'host')",
-    "i": "bytes: fields.get(b'FIELD')",
+    "u": "bytes: user(SENT) if SENT else None",
+    "f": "bytes: SENT",
+    "a": "bytes: SENT",
+    "host": "bytes: SENT",
+    "i": "bytes: SENT",
 }
 """Directives whose value depends on the request head alone: ``kind: Python expression``.
 
@@ -44,6 +43,9 @@ The kind says how the value is escaped. ``bytes`` are chosen by the client; they
 cached in escaped form. ``uncached`` is the same for values that seldom recur. A ``word`` has
 nothing to escape. These may be None. A ``present`` value has nothing to escape and is never None.
 """
+
+_SENT_FIELDS = {"u": b"authorization", "f": b"referer", "a": b"user-agent", "host": b"host"}
+"""Directives whose value follows from a field of the request, which is SENT in the expression."""
 
 _EXCHANGE_EXPRESSIONS = {
     # Addresses come from the kernel, or were parsed as addresses, so nothing needs escaping.
@@ -77,8 +79,8 @@ def compile_line(pieces: Format, slot: int, generation: int) -> LineFormatter:
     """
     constants = {"p": os.getpid(), "slot": slot, "generation": generation, "l": "-"}
     template = ""
-    head: dict[str, str] = {}
-    other: dict[str, str] = {}
+    expressions: dict[str, str] = {}
+    sent: list[bytes] = []
     for number, piece in enumerate(pieces):
         if isinstance(piece, str) or piece.name in constants:
             constant = piece if isinstance(piece, str) else str(constants[piece.name])
@@ -87,13 +89,17 @@ def compile_line(pieces: Format, slot: int, generation: int) -> LineFormatter:
             template += constant.replace("{", "{{").replace("}", "}}")
             continue
         kind, expression = _expression(piece)
+        if "SENT" in expression:
+            expression = expression.replace("SENT", f"sent{len(sent)}")
+            sent.append(_SENT_FIELDS.get(piece.name) or piece.field.encode())
         placeholder = f"{{v{number}}}"
         template += (
             f'"{placeholder}"' if kind == "present" and piece.style == VALUE else placeholder
         )
-        (head if piece.name in ("r", *_HEAD_EXPRESSIONS) else other)[f"v{number}"] = expression
+        expressions[f"v{number}"] = expression
     names: dict[str, Any] = {
         "clock": _Clock(),
+        "sent_names": tuple(sent),
         "time": time.time,
         "monotonic": time.monotonic,
         "no_client": ("",),
@@ -103,28 +109,24 @@ def compile_line(pieces: Format, slot: int, generation: int) -> LineFormatter:
         **{f"escape_{style}": escape for style, escape in _ESCAPES.items()},
         **{f"escaped_{style}": EscapeCache(escape) for style, escape in _ESCAPES.items()},
     }
-    exec(_source(template + "\n", head, other), names)
+    exec(_source(template + "\n", expressions, len(sent)), names)
     line: LineFormatter = names["line"]
     return line
 
 
-def _source(template: str, head: dict[str, str], other: dict[str, str]) -> str:
-    """Return Python source of ``line(exchange)``, and of ``format_head(head)``, which it calls."""
+def _source(template: str, expressions: dict[str, str], sent: int) -> str:
+    """Return Python source of ``line(exchange)``. ``sent``: number of fields of the request."""
     lines = ["def line(exchange):"]
-    if "clock." in str(other):
+    if "clock." in str(expressions):
         lines.append(" if time() >= clock.until: clock.advance()")
     lines.append(" head = exchange.request")
-    if head:
-        lines.append(f" {', '.join(head)}, = format_head(head)")
-    if "peer." in str(other):
+    if sent:
+        variables = "".join(f"sent{number}, " for number in range(sent))
+        lines.append(f" {variables} = head.find_fields(sent_names)")
+    if "peer." in str(expressions):
         lines.append(" peer = exchange.connection.peer")
-    lines += [f" {name} = {make}" for name, make in other.items()]
+    lines += [f" {name} = {make}" for name, make in expressions.items()]
     lines.append(f" return f{template!r}")
-    if head:
-        lines.append("def format_head(head):")
-        if "fields" in str(head):
-            lines.append(" fields = dict(head.headers)")
-        lines.append(f" return {', '.join(head.values())},")
     return "\n".join(lines)
 
 
@@ -162,10 +164,9 @@ class _Clock:
         """Format the current time, when a new second has begun."""
         seconds = int(time.time())
         self.until = seconds + 1.0
-        local = time.localtime(seconds)
-        zone = time.strftime("%z", local)
-        self.common = time.strftime("[%d/%b/%Y:%H:%M:%S %z]", local)
-        self.iso = time.strftime("%Y-%m-%dT%H:%M:%S", local) + f"{zone[:3]}:{zone[3:]}"
+        local = datetime.fromtimestamp(seconds, START_ZONE)
+        self.common = f"{local:[%d/%b/%Y:%H:%M:%S %z]}"
+        self.iso = local.isoformat()
 
 
 class EscapeCache(dict[bytes | None, str]):

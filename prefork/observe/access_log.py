@@ -12,11 +12,13 @@ Design
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from prefork.config.access_format import parse_format
+from prefork.config.access_skip import SkipPattern
 from prefork.errors import MachineError
 from prefork.http.exchange import Exchange
+from prefork.observe.access_filter import filter_requests
 from prefork.observe.access_line import compile_line
 from prefork.observe.line_writer import LineWriter
 from prefork.observe.logger import open_line_file, reopen_descriptor, reopen_line_file
@@ -37,9 +39,18 @@ class AccessLog:
     """The access log of one worker. The worker creates and opens it after its fork."""
 
     def __init__(
-        self, path: str, text: str, slot: int, generation: int, logger: logging.Logger
+        self,
+        path: str,
+        text: str,
+        slot: int,
+        generation: int,
+        logger: logging.Logger,
+        skip: Sequence[SkipPattern] = (),
     ) -> None:
-        """``path`` is the file, or ``-`` for stdout. ``text`` is the format."""
+        """``path`` is the file, or ``-`` for stdout. ``text`` is the format. ``skip``: the requests
+        that are left out."""
+        self.log_request = filter_requests(self._write, skip)
+        """Adds the line of a request that ended."""
         self._path = path if path == "-" else os.path.abspath(path)
         self._format_line = compile_line(parse_format(text), slot, generation)
         self._logger = logger
@@ -67,8 +78,7 @@ class AccessLog:
         if first:
             self._logger.error("cannot write the access log: %s", error.strerror)
 
-    def write(self, exchange: Exchange) -> None:
-        """Add the line of a request that ended."""
+    def _write(self, exchange: Exchange) -> None:
         line = self._format_line(exchange)
         self._lines.append(line)
         if len(self._lines) == 1:

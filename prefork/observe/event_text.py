@@ -5,6 +5,7 @@ All log lines about workers, reloads and scaling are written here.
 
 import logging
 
+from prefork.config.value_types import format_duration
 from prefork.plural import pluralize
 from prefork.pool import MasterState, Pool, orders
 
@@ -18,6 +19,14 @@ _WorkerEvent = (
     | orders.RecycleFailed
     | orders.RecycleWaits
 )
+
+
+_EXCEEDED = {
+    "timeout": "passed its deadline (--timeout)",
+    "boot-timeout": "was not ready in time (--boot-timeout)",
+    "kill-timeout": "did not leave within the kill timeout (--kill-timeout)",
+}
+"""The behaviour of a worker that exceeded the time of an option."""
 
 
 def describe_event(event: orders.Event) -> LevelAndText:  # noqa: PLR0911 - a case each
@@ -35,13 +44,19 @@ def describe_event(event: orders.Event) -> LevelAndText:  # noqa: PLR0911 - a ca
             return logging.INFO, _describe_scaling(event)
         case orders.Parked():
             return logging.INFO, "draining all workers; HUP or TTIN brings them back"
-        case orders.Ending():
+        case orders.Ending() | orders.StopDelayOver():
             return _describe_end(event)
         case orders.Overslept(seconds):
             text = f"the master was stopped for {seconds:.0f}s; deadlines are moved by this time"
             return logging.WARNING, text
         case _:
             return _describe_worker_event(event)
+
+
+def fields_of_event(event: orders.Event) -> dict[str, int]:
+    """Return slot and generation of the worker that an event is about, for the journal."""
+    names = ("slot", "generation")
+    return {name: getattr(event, name) for name in names if hasattr(event, name)}
 
 
 def _describe_reload(
@@ -63,8 +78,8 @@ def _describe_worker_event(event: _WorkerEvent) -> LevelAndText:
             return logging.INFO, f"{worker} ready in {took:.2f}s"
         case orders.WorkerLeaving(cause=cause, why=why):
             return logging.INFO, f"{worker} drains: {cause}" + (f": {why}" if why else "")
-        case orders.WorkerHung(cause=cause):
-            what = "passed its deadline" if cause is orders.Cause.HANG else str(cause)
+        case orders.WorkerHung(exceeded=exceeded):
+            what = _EXCEEDED[exceeded]
             return logging.ERROR, f"{worker} {what}; its stacks follow, then it is killed"
         case orders.WorkerLingers():
             why = "the kernel does not end it, perhaps because of a disk or a network file system"
@@ -76,7 +91,14 @@ def _describe_worker_event(event: _WorkerEvent) -> LevelAndText:
             return logging.INFO, text
 
 
-def _describe_end(ending: orders.Ending) -> LevelAndText:
+def _describe_end(ending: orders.Ending | orders.StopDelayOver) -> LevelAndText:
+    if isinstance(ending, orders.StopDelayOver):
+        why = "skipped" if ending.is_skipped else "over"
+        return logging.INFO, f"--stop-delay is {why}"
+    if ending.delay:
+        delay = format_duration(ending.delay)
+        serving = "workers serve on with Connection: close, and /readyz says 503"
+        return logging.INFO, f"stopping after --stop-delay {delay}: {serving}"
     if ending.reason:
         return logging.ERROR, f"giving up: {ending.reason}"
     return logging.INFO, f"stopping: {ending.done}" if ending.done else "stopping"
@@ -94,17 +116,17 @@ def _describe_death(gone: orders.WorkerGone) -> LevelAndText:
     text = f"worker {gone.slot} (pid {gone.pid}, gen {gone.generation}) gone: {gone.cause}"
     if gone.why:
         text += f": {gone.why}"
+    why = f": {gone.reason}" if gone.reason else ""
     if gone.retry_in is None:
-        if gone.killed and gone.cause in (orders.Cause.HANG, orders.Cause.BOOT_TIMEOUT):
-            return logging.WARNING, f"{text}; killed"
         if gone.killed:
-            return logging.WARNING, f"{text}; killed, it did not leave within the kill timeout"
+            limit = f", it {_EXCEEDED[gone.exceeded]}" if gone.exceeded else ""
+            return logging.WARNING, f"{text}; killed{limit}{why}"
         if gone.cause is orders.Cause.EXIT:
             text += f" ({gone.detail})"
         return logging.INFO, text
     wait = f"in {gone.retry_in:.1f}s" if gone.retry_in >= 0.05 else "now"
-    why = f": {gone.reason}" if gone.reason else ""
-    return logging.ERROR, f"{text} ({gone.detail}); a new one {wait}{why}"
+    option = f", --{gone.exceeded}" if gone.cause is orders.Cause.HANG and gone.exceeded else ""
+    return logging.ERROR, f"{text} ({gone.detail}{option}); a new one {wait}{why}"
 
 
 def describe_status(pool: Pool) -> str:

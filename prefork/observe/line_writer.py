@@ -29,6 +29,7 @@ from time import monotonic
 from typing import Protocol
 
 from prefork.errors import MachineError
+from prefork.unix.journal import JournalSocket
 from prefork.unix.nonblocking_writer import NonblockingWriter
 
 # Bound before an app is imported, because gevent replaces these functions in their module.
@@ -56,16 +57,19 @@ class LineWriter:
     ``max_queued`` is the maximum number of bytes in the buffer. ``on_lost(count)`` is called with
     the number of dropped lines when the buffer has been written. ``on_error(error, piece, first)``
     is called for a piece that cannot be written; ``first`` says that the write before succeeded.
+    ``count`` returns the number of lines in a piece; an entry of the journal counts as one.
     """
 
     def __init__(
         self,
-        sink: NonblockingWriter,
+        sink: NonblockingWriter | JournalSocket,
         max_queued: int,
         on_lost: Callable[[int], None],
         on_error: Callable[[OSError, bytes, bool], None],
+        count: Callable[[bytes], int] = lambda data: data.count(b"\n"),
     ) -> None:
         self._sink = sink
+        self._count = count
         self._max_queued = max_queued
         self._on_lost = on_lost
         self._on_error = on_error
@@ -125,7 +129,7 @@ class LineWriter:
     def put(self, data: bytes) -> None:
         """Write lines as soon as the sink takes them, or drop them if the buffer is full."""
         self._reset_in_child()
-        size, lines = len(data), data.count(b"\n")
+        size, lines = len(data), self._count(data)
         if self._waiting + size > self._max_queued:
             self._lost += lines
         else:
@@ -160,7 +164,7 @@ class LineWriter:
         else:
             self._write_until(deadline)
         items = [self._current, *(item for item in list(self._queue) if isinstance(item, bytes))]
-        return sum(item.count(b"\n") for item in items) + self._lost - self._reported
+        return sum(self._count(item) for item in items if item) + self._lost - self._reported
 
     def _write_until(self, deadline: float) -> None:
         while self.has_pending and (left := deadline - monotonic()) > 0:
@@ -283,7 +287,7 @@ class LineWriter:
         """Drop a piece that cannot be written, and report the error."""
         first, self._is_failing = not self._is_failing, True
         self._torn, self._inside_line = self._torn or self._inside_line, False
-        self._lost += piece.count(b"\n")
+        self._lost += self._count(piece)
         self._advance(len(piece))
         self._on_error(error, piece, first)
 

@@ -68,7 +68,10 @@ class Archive:
     def _run(self) -> None:
         # Keep the writer's nice value if it is higher: only root may lower it.
         nice = max(NICE, os.getpriority(os.PRIO_PROCESS, 0))
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+        try:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+        except OSError:
+            pass  # SystemCallFilter=~@resources of a unit; logs are compressed all the same
         while self._wakeup.wait():
             self._wakeup.clear()
             try:

@@ -5,6 +5,12 @@ A record is a line with a time stamp, the process, and the text:
     2026-11-24 23:59:01.123 [4711] 0 out GET / took 3 ms
     {"time": "2026-11-24 23:59:01.123", "pid": 4711, "slot": 0, "stream": "out", "text": "GET / …"}
 
+The log of master and workers has a level instead of the slot, and the stream ``log``:
+
+    2026-11-24 23:59:01.123 [4711] INFO running, gen 1
+    {"time": "2026-11-24 23:59:01.123", "pid": 4711, "slot": null, "stream": "log", "level": "info",
+    "text": "running, gen 1"}
+
 Design
 ------
 - **A message of the log is one record.** Its further lines are indented by two spaces, so that none
@@ -19,8 +25,10 @@ Design
 import json
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 from prefork.printable import printable_line, printable_text
+from prefork.unix.time_zone import START_ZONE
 from prefork.wire.log_writer_messages import WorkerStream
 
 MAX_TEXT = 16384
@@ -90,9 +98,25 @@ def count_whole_characters(data: bytes) -> int:
     return len(data)
 
 
+def format_stamp(moment: float) -> str:
+    """Return a Unix time as local time, as in 2026-11-24 23:59:01.123."""
+    second = f"{datetime.fromtimestamp(int(moment), START_ZONE):%Y-%m-%d %H:%M:%S}"
+    return f"{second}.{int(moment * 1000) % 1000:03d}"
+
+
 def format_record(text: str) -> str:
     """Return a stamped message as one record: printable, with its further lines indented."""
     return re.sub(r"\n(?=[^\n])", "\n  ", printable_text(text))
+
+
+def format_log_json(stamp: str, pid: int, level: str, text: str) -> str:
+    """Return a message of the log of master and workers as an object of JSON, on one line.
+
+    Line ends of the message are escaped by JSON. Lone surrogates are no valid JSON (RFC 8259
+    section 8.2), and other characters would act on a terminal, so they are escaped as in text.
+    """
+    about = {"time": stamp, "pid": pid, "slot": None, "stream": "log", "level": level.lower()}
+    return json.dumps({**about, "text": printable_text(text).rstrip("\n")})
 
 
 def format_text(outlet: WorkerStream, stamp: str, lines: list[bytes]) -> bytes:
@@ -140,7 +164,7 @@ class Record:
     """One parsed record.
 
     ``slot`` is None, and ``stream`` is ``log``, for a record of the log of master and workers.
-    ``stream`` is else ``out`` or ``err``.
+    ``stream`` is else ``out`` or ``err``. The text of the log begins with its level.
     """
 
     time: str
@@ -155,12 +179,13 @@ def parse_record(line: str) -> Record | None:
     if line.startswith('{"time": "'):
         try:
             values = json.loads(line)
+            level = f"{values['level']} ".upper() if "level" in values else ""
             return Record(
                 str(values["time"]),
                 int(values["pid"]),
                 None if values["slot"] is None else int(values["slot"]),
                 str(values["stream"]),
-                str(values["text"]),
+                level + str(values["text"]),
             )
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None

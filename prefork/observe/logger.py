@@ -1,6 +1,8 @@
 """The log of a master and its workers, written to stderr, stdout, or a file that can be reopened.
 
-A record is one line. The further lines of a message are indented.
+A record is one line. The further lines of a message are indented. In a service of systemd records
+go to the journal (journal_log.py). With ``--log-format json`` a
+record is an object of JSON (log_records.py).
 
 Design
 ------
@@ -18,12 +20,14 @@ from collections.abc import Callable
 from typing import Any
 
 from prefork.errors import MachineError
+from prefork.observe.journal_log import JournalLog, PrefixFormatter, prefix_error
 from prefork.observe.line_writer import LineWriter, RoomNotifier
-from prefork.observe.log_records import format_record
+from prefork.observe.log_records import format_log_json, format_record, format_stamp
 from prefork.plural import pluralize
 from prefork.printable import printable_line, printable_text
 from prefork.unix.append_file import open_append, prepare_log, reopen_append, set_worker_user
 from prefork.unix.daemon import redirect_output
+from prefork.unix.journal import JournalSocket, is_journal_stream
 from prefork.unix.nonblocking_writer import (
     NonblockingWriter,
     reopen_nonblocking,
@@ -31,31 +35,54 @@ from prefork.unix.nonblocking_writer import (
 )
 from prefork.unix.streams import StandardDescriptors
 
-_FORMAT = "%(asctime)s.%(msecs)03d [%(process)d] %(levelname)s %(message)s"
+_FORMAT = "%(asctime)s [%(process)d] %(levelname)s %(message)s"
 
 MAX_QUEUED = 256 * 1024
 """Maximum number of bytes of records that wait in a process; further records are dropped."""
 
 
-class _Formatter(logging.Formatter):
+class _TextFormatter(logging.Formatter):
     """Formats records so that no text in them can control a terminal or look like a record."""
+
+    def __init__(self) -> None:
+        super().__init__(_FORMAT)
+
+    def formatTime(  # noqa: N802 - the name is logging's
+        self,
+        record: logging.LogRecord,
+        datefmt: str | None = None,  # noqa: ARG002
+    ) -> str:
+        """Return the time stamp."""
+        return format_stamp(record.created)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the time stamp and the message, with the traceback if there is one."""
         return format_record(super().format(record))
 
 
+class _JsonFormatter(logging.Formatter):
+    """Formats records as JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return an object with the message, and the traceback if there is one."""
+        stamp, pid = format_stamp(record.created), record.process or 0
+        return format_log_json(stamp, pid, record.levelname, super().format(record))
+
+
+_FORMATTERS: dict[str, type[logging.Formatter]] = {"text": _TextFormatter, "json": _JsonFormatter}
+
+
 class _Handler(logging.Handler):
-    """Passes each record to ``put`` as whole lines.
+    """Passes each record to ``write``.
 
     Its lock cannot be replaced: when an app is imported, gevent and eventlet would exchange it for
     a lock that native threads cannot share.
     """
 
-    def __init__(self, put: Callable[[bytes], None]) -> None:
+    def __init__(self, write: Callable[[logging.LogRecord], None]) -> None:
         self._own_lock = RLock()
         super().__init__()
-        self._put = put
+        self._write = write
 
     @property
     def lock(self) -> RLock:
@@ -69,7 +96,7 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record; logging calls this with the lock held."""
         try:
-            self._put(self.format(record).encode("utf-8", "backslashreplace") + b"\n")
+            self._write(record)
         except Exception:
             self.handleError(record)
 
@@ -84,7 +111,8 @@ class Log:
     log goes to stderr or stdout. For a fifo, ``file`` blocks and ``fd`` does not.
     """
 
-    def __init__(self, level: str, path: str) -> None:
+    def __init__(self, level: str, path: str, kind: str = "text") -> None:
+        """``kind``: text or json."""
         # An absolute path, because a worker that reopens the log may have another directory.
         self.path = os.path.abspath(path) if path not in ("", "-") else ""
         self._stream = 1 if path else 2
@@ -96,8 +124,9 @@ class Log:
         self.line_writer = LineWriter(
             NonblockingWriter(self.fd), MAX_QUEUED, self._log_lost, self._report_error
         )
-        self._handler = _Handler(self.line_writer.put)
-        self._handler.setFormatter(_Formatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
+        self._handler = _Handler(self._write)
+        self._journal = self._open_journal()
+        self.set_format(kind)
         self.logger = logging.Logger("prefork", level.upper())
         # Without a manager of its own, logging.disable() in the app would apply to this logger.
         self.logger.manager = logging.Manager(logging.RootLogger(logging.WARNING))
@@ -108,36 +137,83 @@ class Log:
         """The descriptor that ``fd`` was made from."""
         return self._stream if self.file is None else self.file
 
+    def _open_journal(self) -> JournalLog | None:
+        """Return the way to the journal; None: the log does not go there."""
+        if not self._is_in_journal:
+            return None
+        try:
+            journal = JournalSocket()
+        except OSError:
+            return None  # the stream leads there as well
+        return JournalLog(journal, MAX_QUEUED, self._log_lost, self.line_writer.put)
+
+    @property
+    def _is_in_journal(self) -> bool:
+        """Whether the log goes to a stream that leads to the journal."""
+        return self.file is None and is_journal_stream(os.environ, self._stream)
+
+    def identify(self, app: str, slot: int | None = None, generation: int | None = None) -> None:
+        """Set the fields of this process in the journal: its app, slot and generation."""
+        if self._journal is not None:
+            known = {"APP": app, "SLOT": slot, "GENERATION": generation}
+            fields = {
+                f"PREFORK_{key}": str(each) for key, each in known.items() if each is not None
+            }
+            self._journal.fields = fields
+
+    def _write(self, record: logging.LogRecord) -> None:
+        if self._journal is not None and not self._is_json:
+            self._journal.put(record)
+            return
+        line = self._handler.format(record)
+        self.line_writer.put(line.encode("utf-8", "backslashreplace") + b"\n")
+
     def _log_lost(self, count: int) -> None:
         """Log the number of dropped lines, at any minimum log level: the log is incomplete."""
         lines = pluralize(count, "line of this log was", "lines of this log were")
         text = f"{lines} dropped while it could not be written"
-        record = self.logger.makeRecord(
-            "prefork", logging.WARNING, __file__, 0, text, (), exc_info=None
-        )
-        self._handler.emit(record)
+        self._handler.emit(self._make_record(logging.WARNING, text))
+
+    def _make_record(self, level: int, text: str) -> logging.LogRecord:
+        return self.logger.makeRecord("prefork", level, __file__, 0, text, (), exc_info=None)
 
     def _report_error(self, error: OSError, lines: bytes, _first: bool) -> None:
         """Write a record that the log does not take, because of a full disk, to stderr instead."""
         if self._stream == 1:
-            record = lines.decode("utf-8", "replace").rstrip("\n").split(" ", 4)[-1]
+            record = lines.decode("utf-8", "replace").rstrip("\n")
+            if not self._is_json:
+                record = record.split(" ", 4)[-1]
             self.tell_on_stderr(printable_line(f"cannot write the log: {error}: {record}"))
 
     def tell_on_stderr(self, text: str) -> None:
         """Write a message for the operator to stderr, without waiting for a reader."""
-        data = f"prefork: {printable_text(text)}\n".encode("utf-8", "backslashreplace")
-        write_with_timeout(2, data)
+        line = f"prefork: {printable_text(text)}"
+        if self._is_json:
+            line = self._handler.format(self._make_record(logging.ERROR, text))
+        elif is_journal_stream(os.environ, 2):
+            line = prefix_error(line)
+        write_with_timeout(2, f"{line}\n".encode("utf-8", "backslashreplace"))
 
     def set_level(self, level: str) -> None:
         """Set the minimum log level, after a reload."""
         self.logger.setLevel(level.upper())
 
+    def set_format(self, kind: str) -> None:
+        """Set the format of the records, text or json, after a reload."""
+        self._is_json = kind == "json"
+        in_journal = self._is_in_journal and not self._is_json
+        self._handler.setFormatter(PrefixFormatter() if in_journal else _FORMATTERS[kind]())
+
     def use_watcher(self, watcher: RoomNotifier) -> None:
         """Write waiting records from the loop of this process; for the master."""
         self.line_writer.use_watcher(watcher)
+        if self._journal is not None:
+            self._journal.writer.use_watcher(watcher)
 
     def flush(self) -> None:
         """Wait until all records are written, for a second at most, before the process exits."""
+        if self._journal is not None:
+            self._journal.writer.flush()
         self.line_writer.flush()
 
     def reopen(self) -> None:
@@ -148,6 +224,8 @@ class Log:
     def descriptors(self) -> dict[str, int]:
         """Return the descriptors of the log, by role."""
         own = {"log": self.fd}
+        if self._journal is not None:
+            own["journal"] = self._journal.fd
         return own if self.file is None else {**own, "log_file": self.file}
 
     def adopt(self, fd: int) -> None:
@@ -186,6 +264,10 @@ class Log:
         self.line_writer.stop_watching()
         reopen_descriptor(self._source, self.fd, self.logger)
         self.line_writer.resume()
+        if self._journal is not None and not self._is_in_journal:
+            self._journal.close()
+            self._journal = None  # stdout and stderr lead elsewhere now
+        self.set_format("json" if self._is_json else "text")
 
 
 def create_log_file(path: str, uid: int | None, gid: int | None) -> None:

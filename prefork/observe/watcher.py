@@ -10,9 +10,10 @@ Design
 
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from prefork.config.watch_filter import WatchFilter
+from prefork.observe.file_poll import FilePoller
 from prefork.unix.open_files import FileIdentity, file_identity, files_open_for_writing
 from prefork.unix.process import set_parent_death_signal
 from prefork.unix.process_tree import descendants
@@ -60,27 +61,17 @@ class FileWatcher:
         files change, and a folder that is replaced meanwhile would not be noticed. This method
         therefore filters the changes and waits for the delay itself.
         """
-        from watchfiles import watch  # noqa: PLC0415 - an extra
-
         while None in (known := self._identities()):
             time.sleep(self._delay)
         has_begun = False
         changed: set[str] = set()
         first_at = checked_at = time.monotonic()
-        for changes in watch(
-            *self._ignored.roots,
-            watch_filter=None,
-            debounce=max(1, int(self._delay * 1000)),
-            step=max(1, int(self._delay * 250)),
-            rust_timeout=max(1, int(self._delay * 500)),
-            yield_on_timeout=True,
-            ignore_permission_denied=True,
-        ):
+        for changes in self._changes():
             now = time.monotonic()
             if not has_begun:
                 has_begun = True
                 self._send(wire.encode_watching(self._ignored.roots))
-            relevant = self._select_relevant(path for _, path in changes)
+            relevant = self._select_relevant(changes)
             if relevant and not changed:
                 first_at = now
             changed |= relevant
@@ -93,6 +84,24 @@ class FileWatcher:
                     moved = zip(self._ignored.roots, known, identities, strict=True)
                     self._report(changed.union(root for root, old, new in moved if old != new))
                     return
+
+    def _changes(self) -> Iterator[set[str]]:
+        """Yield the paths that changed, or an empty set when a pause has passed without any."""
+        try:
+            from watchfiles import watch  # noqa: PLC0415 - an extra
+        except ImportError:
+            yield from FilePoller(self._ignored).poll(self._delay)
+            return
+        for changes in watch(
+            *self._ignored.roots,
+            watch_filter=None,
+            debounce=max(1, int(self._delay * 1000)),
+            step=max(1, int(self._delay * 250)),
+            rust_timeout=max(1, int(self._delay * 500)),
+            yield_on_timeout=True,
+            ignore_permission_denied=True,
+        ):
+            yield {path for _, path in changes}
 
     def _select_relevant(self, changes: Iterable[str]) -> set[str]:
         """Return the changed paths that trigger a reload.

@@ -72,6 +72,18 @@ class Leaving:
 
 
 @dataclass(frozen=True, slots=True)
+class Resigned:
+    """The worker reported that it does not lead any more: its work as the leader has ended."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class PredecessorEnded:
+    """The leader of an earlier master, which outlived it, has ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class Worn:
     """The worker is to be replaced, and serves until its heir is ready.
 
@@ -97,7 +109,7 @@ class Heartbeats:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """The hung worker has logged its stacks, as it was asked to.
+    """The worker has logged its stacks, as it was asked to because it hangs or drains for too long.
 
     ``report``: its requests in flight and the places in the code where they are.
     """
@@ -164,9 +176,19 @@ class DrainRequested:
 
 @dataclass(frozen=True, slots=True)
 class StopRequested:
-    """All workers and the master are to end. ``quick``: without waiting for requests in flight."""
+    """All workers and the master are to end. ``quick``: without waiting for requests in flight.
+
+    ``at_once``: without the stop delay, because the next master goes on with the sockets.
+    """
 
     quick: bool = False
+    at_once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StopSignalled:
+    """A stop signal came. The first one asks for a stop, and each further one for a quicker end:
+    it skips the rest of the stop delay, or else the wait for requests in flight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +203,8 @@ Fact = (
     | BootFailed
     | NotReady
     | Leaving
+    | Resigned
+    | PredecessorEnded
     | Worn
     | Heartbeats
     | Stuck
@@ -191,5 +215,6 @@ Fact = (
     | ScaleRequested
     | DrainRequested
     | StopRequested
+    | StopSignalled
     | Tick
 )

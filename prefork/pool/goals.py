@@ -93,6 +93,11 @@ class Goal:
             case _:
                 self._on_event(event)
 
+    @property
+    def accepted_values(self) -> Mapping[str, Any]:
+        """The answer to a client that does not wait for the verdict."""
+        return {}
+
     def dump(self) -> dict[str, Any]:
         """Return the goal as JSON: its name as ``goal``, and its fields."""
         return {"goal": self.name, **dump_record(self)}
@@ -261,7 +266,14 @@ class ReloadGoal(Goal):
 
     name = "reload"
 
+    @property
+    def accepted_values(self) -> Mapping[str, Any]:
+        """The changed options that a restart alone can change."""
+        return {"needs_restart": self.needs_restart} if self.needs_restart else {}
+
     requested: int
+    needs_restart: list[str] = field(default_factory=list)
+    """The changed options that the reload cannot change."""
     newest: int = 0
     """The generation that the pool rolls to; 0: the requested roll has not begun."""
 
@@ -271,7 +283,7 @@ class ReloadGoal(Goal):
                 self.newest = generation
             case orders.RollDone(generation, took) if generation >= self.requested:
                 values = {"generation": generation, "asked": self.requested, "took": took}
-                self._conclude(Reached(values))
+                self._conclude(Reached({**values, **self.accepted_values}))
             case orders.RollFailed(kept, reason, fault) if kept < self.requested <= self.newest:
                 # A failure that keeps the requested generation belongs to a later reload, which
                 # was refused; the roll to the requested one goes on.

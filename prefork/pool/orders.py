@@ -53,13 +53,18 @@ class WorkerLeaving:
 
 @dataclass(frozen=True, slots=True)
 class WorkerHung:
-    """A worker passed its deadline. Its stacks are dumped, and then it is killed."""
+    """A worker passed its deadline. Its stacks are dumped, and then it is killed.
+
+    ``cause``: why it ends; of a worker that drains it is why it was to leave. ``exceeded``: the
+    option whose time it has exceeded.
+    """
 
     worker: int
     pid: int
     slot: int
     generation: int
     cause: Cause
+    exceeded: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class WorkerGone:
     the same reason, so that the log has a traceback once.
     ``why``: the limit that a recycled worker reached.
     ``fault``: the exit code of ``prefork.errors`` that tells whose fault a failure was.
+    ``exceeded``: the option whose time it has exceeded, such as ``kill-timeout``; empty: none.
     """
 
     worker: int
@@ -86,6 +92,7 @@ class WorkerGone:
     reason: str = ""
     why: str = ""
     fault: int = AppError.exit_code
+    exceeded: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +202,20 @@ class Ending:
     ``reason``: the failure that forces it, with its ``fault`` (an exit code of ``prefork.errors``).
     ``done``: the text that tells how all workers ended for good (``--stop-exit-codes``).
     Both are empty if it was told to stop.
+    ``delay``: seconds for which the workers go on serving before they drain.
     """
 
     reason: str
     fault: int = 0
     done: str = ""
+    delay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StopDelayOver:
+    """The workers begin to drain. ``is_skipped``: a second signal asked for it before its time."""
+
+    is_skipped: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +241,7 @@ Event = (
     | Scaled
     | Parked
     | Ending
+    | StopDelayOver
     | Overslept
 )
 
@@ -247,6 +264,14 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class AnnounceEnd:
+    """Tell the worker that the service will end: it goes on accepting connections, and closes each
+    one after its next response."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
 class Kill:
     """Send the worker SIGKILL."""
 
@@ -263,6 +288,15 @@ class DumpStacks:
 
     worker: int
     by_force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NameLeader:
+    """Tell the worker, and all who read the scoreboard, that it leads. ``token``: its fencing
+    token."""
+
+    worker: int
+    token: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,4 +317,4 @@ class Exit:
     code: int = 0
 
 
-Order = Spawn | Stop | Kill | DumpStacks | Announce | Exit
+Order = Spawn | Stop | AnnounceEnd | Kill | DumpStacks | NameLeader | Announce | Exit

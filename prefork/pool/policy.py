@@ -24,12 +24,16 @@ class Policy:
     ``hang_grace``: the time that a hung worker has to log its stacks; it passes a second time after
     the stacks were dumped by force.
     ``min_uptime``: a worker that dies younger counts as unstable, and its slot waits.
+    ``min_ready``: a worker that has served for less fulfils no command and no roll.
     ``max_restarts``: failures in a row of one slot after which the pool gives up, if no worker
     serves; None: it never gives up.
     ``max_lifetime``: a worker older than this, plus up to ``lifetime_jitter``, is replaced; None:
     it is never too old.
     ``stop_exit_codes``: a worker that exits with one of these is not replaced.
     ``reload_timeout``: the longest that a roll may take; None: as long as its steps may take.
+    ``elects_leader``: one of the workers leads; False: they could not be told (programs).
+    ``reports_requests``: a worker can tell its requests and where they are; False: programs.
+    ``stop_delay``: how long the workers go on serving after a stop was requested.
     """
 
     workers: int = 1
@@ -41,11 +45,15 @@ class Policy:
     quick_timeout: float = 1.0
     hang_grace: float = 0.4
     min_uptime: float = 1.0
+    min_ready: float = 0.0
     max_restarts: int | None = None
     max_lifetime: float | None = None
     lifetime_jitter: float = 0.0
     stop_exit_codes: frozenset[int] = frozenset()
     reload_timeout: float | None = None
+    elects_leader: bool = True
+    reports_requests: bool = True
+    stop_delay: float = 0.0
 
     @property
     def initial_workers(self) -> int:

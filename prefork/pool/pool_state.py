@@ -11,14 +11,21 @@ Design
 - **Failing is shown, not entered** (``shown_state``). An app with failing slots takes the same
   orders as one that runs, so it has the same state. A further state would have to be left by time,
   and would hide whether the last reload failed.
+- **The stop delay is no state of its own.** For users, health checks and commands the master is
+  stopping from the first moment; only ``target`` and the reconciliation are those of a master that
+  runs, so a worker that dies meanwhile is replaced.
 - **A slot whose workers failed counts as served when its worker has served for** ``min_uptime``.
   Workers that die a moment after they were ready would otherwise let a command end well whenever
   all of them happen to be ready at one moment.
+- **Before the first failure** ``min_ready`` **decides,** as minReadySeconds does in a Deployment of
+  Kubernetes: the master sets it for programs, which may say that they are ready and then fail.
+  Rejected: ``min_uptime`` for these as well, by which each ``scale`` would take a second longer.
 """
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from prefork.pool.leader_state import LeaderState
 from prefork.pool.orders import Exit
 from prefork.pool.policy import Plan
 from prefork.pool.recycle_wait import RecycleWait
@@ -50,10 +57,15 @@ class PoolState:
     """The live workers, and the budgets of the slots."""
     failure: str = ""
     """Why the last reload failed; empty after one succeeded."""
+    failed_at: float | None = None
+    """When it failed; None: it did not."""
     fallback: Plan | None = None
     """The plan that a failed roll returns to; None while no roll goes on."""
     is_drained: bool = False
     """All workers were told to leave, and the master stays."""
+    stop_due_at: float | None = None
+    """The end of the stop delay: the master stops, and its workers serve until then. None: no delay
+    goes on."""
     is_quick_stop: bool = False
     """The master stops without waiting for requests in flight."""
     last_rolled: int
@@ -67,7 +79,11 @@ class PoolState:
     """The time of the last fact."""
     wake_at: float | None = None
     """The time at which the next Tick was due after the last fact; None: never."""
+    lenient_until: float = 0.0
+    """The time before which no heartbeat counts as missed, because the master was stopped."""
     recycle_wait: RecycleWait = field(default_factory=RecycleWait)
+    leader: LeaderState = field(default_factory=LeaderState)
+    """The worker that leads, and the fencing token."""
 
     @property
     def ready_count(self) -> int:
@@ -77,12 +93,17 @@ class PoolState:
     @property
     def target(self) -> int:
         """The number of slots that are to be served now: 0 while draining or stopping."""
-        return 0 if self.is_drained or self.is_stopping else self.plan.target
+        return 0 if self.is_drained or self.is_leaving else self.plan.target
 
     @property
     def is_stopping(self) -> bool:
         """Whether the master is stopping."""
         return self.state is MasterState.STOPPING
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the master is stopping, and its workers no longer serve on for the stop delay."""
+        return self.is_stopping and self.stop_due_at is None
 
     @property
     def shown_state(self) -> MasterState:
@@ -98,6 +119,6 @@ class PoolState:
         return [s for s in slots if budget(s).failures >= limit and not self.is_steady(s)]
 
     def is_steady(self, slot: int) -> bool:
-        """Whether no worker of the slot failed lately, or the present one has served for
-        ``min_uptime``."""
-        return self.workers.steady_at(slot, self.plan.policy.min_uptime) <= self.handled_at
+        """Whether the present worker of the slot has served for long enough, see Design; true if
+        none serves and none failed."""
+        return self.workers.steady_at(slot, self.plan.policy) <= self.handled_at

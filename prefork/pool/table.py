@@ -1,6 +1,6 @@
 """The table of all live workers by serial number, and questions about slots.
 
-The table only answers. ``pool.py`` alone decides which worker is spawned or stopped.
+The table only answers. ``reconciler.py`` alone decides which worker is spawned or stopped.
 
 Design
 ------
@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 from prefork.pool.budget import Budget
-from prefork.pool.workers import STARTING_STATES, Worker, WorkerState
+from prefork.pool.policy import Policy
+from prefork.pool.workers import BEATING_STATES, STARTING_STATES, Worker, WorkerState
 
 
 @dataclass(slots=True)
@@ -48,18 +49,22 @@ class WorkerTable:
 
         Workers that only wait for their threads do not count, up to one for each slot (see Design).
         """
-        waiting = sum(w.waits_for_threads for w in self.live.values())
+        waiting = sum(w.waits_for != "" for w in self.live.values())
         return len(self.live) - min(waiting, target)
 
-    def update_heartbeats(self, deadlines: Mapping[int, float], busy: Set[int]) -> None:
-        """Store what the serving workers wrote into their rows of the scoreboard.
+    def update_heartbeats(
+        self, deadlines: Mapping[int, float], busy: Set[int], not_before: float
+    ) -> None:
+        """Store what the workers that serve or drain wrote into their rows of the scoreboard.
 
         ``deadlines``: when the next heartbeat is due at the latest, by worker. ``busy``: workers
-        whose app is in ``prefork.busy()``.
+        whose app is in ``prefork.busy()``. ``not_before``: no heartbeat is due before this time.
         """
-        for worker in self.ready():
-            worker.deadline = deadlines.get(worker.id, worker.deadline)
-            worker.is_busy = worker.id in busy
+        for worker in self.live.values():
+            if worker.state in BEATING_STATES:
+                due_at = deadlines.get(worker.id)
+                due_at = None if due_at is None else max(due_at, not_before)
+                worker.update_heartbeat(due_at, worker.id in busy)
 
     def add(self, slot: int, generation: int, now: float) -> Worker:
         """Add a worker with the next serial number, and return it."""
@@ -110,7 +115,7 @@ class WorkerTable:
         At most one worn slot is among them, and none while the heir of another worn worker boots
         or if ``replace_worn`` is false.
         """
-        heirs = {w.slot for w in self.live.values() if w.state in STARTING_STATES}
+        heirs = {w.slot for w in self.live.values() if w.is_starting}
         incumbents = {w.slot: w for w in self.ready()}
         empty: list[int] = []
         outdated: list[int] = []
@@ -162,16 +167,38 @@ class WorkerTable:
             return True
         return any(w.slot == slot and w.generation == generation for w in self.ready())
 
-    def steady_at(self, slot: int, min_uptime: float) -> float:
-        """Return the time at which the worker of the slot has served for ``min_uptime``.
+    def steady_at(self, slot: int, policy: Policy) -> float:
+        """Return the time at which the worker of the slot has served for long enough.
 
-        It is 0 if no worker of the slot failed up to now, infinite if none serves.
+        That is ``min_uptime`` after a failure in the slot, and ``min_ready`` otherwise. The time is
+        infinite if no worker serves after a failure, and 0 if the slot is closed.
         """
-        budget = self.budget(slot)
-        if budget.is_closed or not (budget.failures or budget.is_suspect):
+        has_failed = self.has_failed(slot)
+        if self.budget(slot).is_closed or not (has_failed or policy.min_ready):
             return 0.0
         found = (w.ready_at for w in self.ready() if w.slot == slot and w.ready_at is not None)
-        return max(found, default=float("inf")) + min_uptime
+        if has_failed:
+            return max(found, default=float("inf")) + policy.min_uptime
+        return max(found, default=0.0) + policy.min_ready
+
+    def next_steady_at(self, target: int, policy: Policy, now: float) -> float | None:
+        """Return the next time after ``now`` at which a slot becomes steady; None: there is none.
+
+        Slots of young workers alone are looked at, because a pool may have a thousand of them.
+        """
+        longest = max(policy.min_uptime, policy.min_ready)
+        young = {
+            w.slot
+            for w in self.ready()
+            if w.slot < target and w.ready_at is not None and w.ready_at + longest > now
+        }
+        times = (self.steady_at(slot, policy) for slot in young)
+        return min((at for at in times if now < at < float("inf")), default=None)
+
+    def has_failed(self, slot: int) -> bool:
+        """Whether a worker of the slot failed, and none has recovered since."""
+        budget = self.budget(slot)
+        return budget.failures > 0 or budget.is_suspect
 
     def budget(self, slot: int) -> Budget:
         """Return the restart budget of the slot, which outlives its workers."""

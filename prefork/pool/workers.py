@@ -4,7 +4,8 @@
     spawning  Spawn ordered                   none: the master forks at once and reports the result
     booting   Spawned                         boot timeout                  stack dump -> hung
     ready     Ready                           the worker's next heartbeat   stack dump -> hung
-    draining  Stop ordered, or Leaving        kill timeout                  SIGKILL    -> killed
+    draining  Stop ordered, or Leaving        kill timeout, and the next    stack dump -> hung
+                                              heartbeat
     hung      a deadline passed               hang grace, twice             SIGKILL    -> killed
     killed    SIGKILL ordered                 ten seconds                   WorkerLingers, once
     (gone)    Exited: the worker is removed from the table
@@ -18,6 +19,12 @@ Design
   dump is complete, and a short one costs no wait. Its slot gets a new worker before that. A worker
   that does not answer within one grace has its stacks dumped by force, and one grace later it is
   killed.
+- **A heartbeat counts also while its worker drains,** so a request that hangs is ended by
+  ``--timeout``, whether a reload goes on or not. A worker that has no request any more takes its
+  deadline back: it may shut down for as long as the kill timeout.
+- **A worker that drains for too long reports its requests before it is killed,** as a hung one
+  does: an operator wants to know which request was cut, and where it was. A program cannot, and a
+  worker that only waits for threads has told so. A quick stop kills at once.
 - **A killed process that the kernel does not end for ten seconds is announced once**
   (``WorkerLingers``). No signal helps any more; clients that wait for its end are told its pid.
 - **A worker that exits with one of ``--stop-exit-codes`` while it boots is done,** unless it
@@ -52,6 +59,9 @@ kernel, for example because of a dead disk or NFS server."""
 STARTING_STATES = frozenset({WorkerState.SPAWNING, WorkerState.BOOTING})
 """The states of a worker that does not serve yet."""
 
+BEATING_STATES = frozenset({WorkerState.READY, WorkerState.DRAINING})
+"""The states of a worker whose heartbeats count."""
+
 
 @dataclass(slots=True)
 class Worker:
@@ -64,6 +74,9 @@ class Worker:
     state: WorkerState = WorkerState.SPAWNING
     pid: int = 0
     deadline: float | None = None
+    """When the pool acts on its state at the latest; None: never."""
+    beat_due_at: float | None = None
+    """When the next heartbeat is due at the latest, if it serves or drains; None: never."""
     ready_at: float | None = None
     retire_at: float | None = None
     worn: str = ""
@@ -72,12 +85,20 @@ class Worker:
     """The time before which a worn worker gets no heir."""
     heir_failure: str | None = None
     """Why the last heir of this worn worker failed; None: none failed."""
+    may_lead: bool = True
+    """It can become the leader: it is no program, and has not resigned."""
     is_busy: bool = False
     """The app does work that recycling may not interrupt (``prefork.busy()``)."""
     is_wait_announced: bool = False
     """RecycleWaits was announced for this worker."""
-    waits_for_threads: bool = False
-    """The worker drains and has answered all requests; only threads or work of its app keep it."""
+    can_report: bool = True
+    """It can report its requests and stacks: it is no program."""
+    waits_for: str = ""
+    """The work that alone keeps a worker that drains and has answered all requests, such as
+    threads; empty: it has not.
+    """
+    exceeded: str = ""
+    """The option whose time it has exceeded, such as ``timeout``; empty: none."""
     accepts_no_more: bool = False
     """The worker reported that it accepts no more connections."""
     is_dump_forced: bool = False
@@ -97,6 +118,34 @@ class Worker:
     def enter(self, state: WorkerState, deadline: float | None) -> None:
         """Change to ``state``. ``deadline``: when it ends at the latest; None: never."""
         self.state, self.deadline = state, deadline
+        if state not in BEATING_STATES:
+            self.beat_due_at = None
+
+    def update_heartbeat(self, due_at: float | None, is_busy: bool) -> None:
+        """Note what its row says: when its next heartbeat is due, and whether its app is busy."""
+        self.is_busy = is_busy
+        has_no_request = self.waits_for != "" or not self.can_report
+        drains_on = self.state is WorkerState.DRAINING and has_no_request
+        self.beat_due_at = None if drains_on else due_at
+
+    def move_deadlines(self, late: float, earliest: float) -> None:
+        """Move its deadlines by ``late`` seconds, and at least to ``earliest``."""
+        if self.deadline is not None:
+            self.deadline = max(self.deadline + late, earliest)
+        if self.beat_due_at is not None:
+            self.beat_due_at = max(self.beat_due_at + late, earliest)
+
+    @property
+    def due_at(self) -> float | None:
+        """The time at which the pool acts on it at the latest; None: never."""
+        known = [at for at in (self.deadline, self.beat_due_at) if at is not None]
+        return min(known, default=None)
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether it may still become the heir of its slot, or has just failed to."""
+        hangs_in_boot = self.state is WorkerState.HUNG and self.cause is Cause.BOOT_TIMEOUT
+        return hangs_in_boot or self.state in STARTING_STATES
 
     def mark_worn(self, why: str) -> None:
         """Mark the worker as to be replaced. The first reason stands."""

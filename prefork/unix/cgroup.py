@@ -14,14 +14,29 @@ def cgroup_folders(controller: str, root: str = "/") -> Iterator[str]:
     show which version it is. ``root`` is the folder that contains proc and sys; tests pass another
     one than ``/``.
     """
+    for folders in _hierarchies(controller, root):
+        yield from folders
+
+
+def own_cgroup_folders(controller: str, root: str = "/") -> Iterator[str]:
+    """Yield the folder of this process's cgroup in each hierarchy.
+
+    In a container whose own path is not visible, that is the root of the hierarchy.
+    """
+    for folders in _hierarchies(controller, root):
+        yield from [folder for folder in folders if os.path.isdir(folder)][:1]
+
+
+def _hierarchies(controller: str, root: str) -> Iterator[list[str]]:
+    """Yield the folders of the own cgroup and of those around it, hierarchy by hierarchy."""
     base = os.path.join(root, "sys/fs/cgroup")
     for line in (read_text(os.path.join(root, "proc/self/cgroup")) or "").splitlines():
         _, controllers, path = line.split(":", 2)
         # Version 2 has one hierarchy, whose line names no controllers (cgroups(7)).
         if controllers == "":
-            yield from _upward(base, path)
+            yield list(_upward(base, path))
         elif controller in controllers.split(","):
-            yield from _upward(os.path.join(base, controller), path)
+            yield list(_upward(os.path.join(base, controller), path))
 
 
 def _upward(base: str, path: str) -> Iterator[str]:

@@ -45,7 +45,9 @@ class ForegroundProcess:
             self.close_copy()
 
     def explain_early_stop(self, name: str, done: str) -> str:
-        """Return a message for the foreground if the master is told to stop before it was ready.
+        """Set the exit code of a foreground whose master is told to stop before it was ready.
+
+        Return the message for that foreground.
 
         ``name``: of the app. ``done``: why all workers are done with their work; empty while they
         are not. The message is empty when no foreground process waits, or when all workers are

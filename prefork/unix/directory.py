@@ -71,7 +71,9 @@ class Directory:
 
         Raises OSError, including UntrustedFileError.
         """
-        text = os.path.join(os.getcwd(), path) if strict else str(path)
+        text = str(path)
+        if strict and not os.path.isabs(text):
+            text = os.path.join(os.getcwd(), text)
         return cls(Path(path), _Walk(make, strict).follow(text, at))
 
     @classmethod
@@ -194,10 +196,13 @@ class Directory:
                 self.remove(name)
             raise
 
-    def write_atomically(self, name: str, data: bytes, mode: int) -> None:
-        """Replace or create a file such that readers see all of its content or nothing."""
+    def write_atomically(self, name: str, data: bytes, mode: int, new: str = "") -> None:
+        """Replace or create a file such that readers see all of its content or nothing.
+
+        ``new``: its name until it is written; default: ``name.new``, for a single writer.
+        """
         # Write beside it and rename: rename(2) replaces the name atomically.
-        new = f"{name}.new"
+        new = new or f"{name}.new"
         self.remove(new)  # the rest of a process that died before its rename
         self.create_with_content(new, data, mode)
         try:
@@ -206,6 +211,11 @@ class Directory:
             with suppress(OSError):
                 self.remove(new)
             raise
+
+    def sync(self) -> None:
+        """Write changes of names to the disk (fsync(2))."""
+        with self._open_for_reading() as fd:
+            os.fsync(fd)
 
     def rename(self, old: str, new: str) -> None:
         """Rename an entry; an entry that had the new name is replaced."""

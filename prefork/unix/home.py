@@ -6,6 +6,7 @@
     environment  JSON: the environment that the app keeps (config/kept_environment.py)
     control    the control socket
     log        the log of an app that was started in the background
+    store/     the store that workers share, their locks and secrets; they belong to the workers
     NAME.out   the output of its workers, and NAME.out.1.gz … the rotated files
 
 No function here asks a master, so the list is complete even when a master hangs. Everything belongs
@@ -37,8 +38,9 @@ import re
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from prefork.config.kept_environment import encode_environment
@@ -47,6 +49,7 @@ from prefork.unix.directory import Directory
 from prefork.unix.identity import describe_group, describe_user
 from prefork.unix.lock_file import acquire_lock
 from prefork.unix.registry_entry import RegistryEntry, read_deaths
+from prefork.unix.store_place import memory_folder
 from prefork.wire.registry_state import encode_state
 
 _END_TIMEOUT = 0.5
@@ -158,11 +161,23 @@ class AppFolder:
         return read_deaths(self._directory)
 
     def close(self, keep: bool) -> None:
-        """Remove the control socket, and without ``keep`` the folder; release the lock."""
+        """Remove the control socket, and without ``keep`` the folder; release the lock.
+
+        A folder with a store stays, because the next start of the app goes on with it.
+        """
         self._directory.remove("control")
         if not keep:
             _remove_files(self._home, self._directory)
         self.close_copy()
+
+    def delete(self) -> None:
+        """Remove the folder with the store and the secrets; release the lock.
+
+        A store in a folder of the operator's choice, and one on a server, stay.
+        """
+        _remove_memory_store(self._directory)
+        _remove_store(self._directory)
+        self.close(keep=False)
 
     def descriptors(self) -> dict[str, int]:
         """Return the open descriptors by role."""
@@ -180,18 +195,25 @@ class AppFolder:
 
 
 def replace_file(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file atomically; symlinks are not followed. Raises MachineError."""
+    """Write a file atomically; symlinks are not followed. Raises MachineError.
+
+    Several commands may write it at the same time: the last one counts. So each has a name of its
+    own for the file that it has not finished. Rejected: to lock the folder, because in one that all
+    users may read, any user could hold the lock.
+    """
     try:
         folder, name = Directory.open_parent(path)
     except OSError as error:
         raise MachineError(f"cannot write {path}: {error.strerror}") from error
     with folder:
-        _write_atomically(folder, name, text, mode)
+        _write_atomically(folder, name, text, mode, f"{name}.{token_hex(8)}.new")
 
 
-def _write_atomically(folder: Directory, name: str, text: str, mode: int) -> None:
+def _write_atomically(
+    folder: Directory, name: str, text: str, mode: int, unfinished: str = ""
+) -> None:
     try:
-        folder.write_atomically(name, text.encode(), mode)
+        folder.write_atomically(name, text.encode(), mode, unfinished)
     except OSError as error:
         raise MachineError(f"cannot write {folder.path / name}: {error.strerror}") from error
 
@@ -247,7 +269,7 @@ def remove_app(path: Path) -> bool:
     folder = _wait_and_lock(path.parent, path.name)
     if folder is None:
         return False
-    folder.close(keep=False)
+    folder.delete()
     return True
 
 
@@ -256,9 +278,42 @@ def _remove_files(home: Directory, folder: Directory) -> None:
     for name in (*_log_names(folder), "control", *_STATE_FILES, "lock"):
         folder.remove(name)
     try:
+        with suppress(OSError):  # there is no store, or it is not empty
+            os.rmdir("store", dir_fd=folder.fd)
         os.rmdir(folder.path.name, dir_fd=home.fd)
     except OSError:
         pass  # it contains a file that prefork did not create, and stays
+
+
+def _remove_store(folder: Directory) -> None:
+    """Remove the store, which belongs to the workers' user. No file in it is opened."""
+    try:
+        with folder.open_subdirectory("store") as store:
+            for name in store.listdir():
+                with suppress(IsADirectoryError):
+                    store.remove(name)
+        os.rmdir("store", dir_fd=folder.fd)
+    except OSError:
+        pass  # there is none, or that user put a folder into it, and it stays
+
+
+def _remove_memory_store(app: Directory) -> None:
+    """Remove the store in memory, which the user of the workers has made; no file is opened."""
+    store = app.lstat("store")
+    for uid in {app.status.st_uid, app.status.st_uid if store is None else store.st_uid}:
+        path = memory_folder(str(app.path / "store"), uid)
+        try:
+            parent, name = Directory.open_parent(path)
+            with parent:
+                with parent.open_subdirectory(name) as folder:
+                    if folder.status.st_uid != uid:
+                        continue  # another user has made it
+                    for each in folder.listdir():
+                        with suppress(IsADirectoryError):
+                            folder.remove(each)
+                os.rmdir(name, dir_fd=parent.fd)
+        except OSError:
+            pass  # there is none, or that user put a folder into it, and it stays
 
 
 def _log_names(folder: Directory) -> list[str]:

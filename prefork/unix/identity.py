@@ -132,6 +132,6 @@ def _user_entry(text: str) -> pwd.struct_passwd | None:
 
 
 def _is_id(text: str) -> bool:
-    # 2**32 - 1 is -1, which setresuid(2) and chown(2) take for "unchanged".
     """Return whether ``text`` is a number that can be a user or group id."""
+    # 2**32 - 1 is -1, which setresuid(2) and chown(2) take for "unchanged".
     return text.isascii() and text.isdigit() and int(text) < 2**32 - 1

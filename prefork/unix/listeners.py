@@ -105,7 +105,7 @@ def open_listeners(
     ``open_now`` are prefork's own listeners, which may be in the way. Raises MachineError or
     UsageError with one line that says what to do.
     """
-    try:
+    with _explained(address, open_now):
         match address:
             case TcpAddress():
                 return _open_tcp(address, backlog)
@@ -113,6 +113,36 @@ def open_listeners(
                 return [_open_unix(address, backlog)]
             case InheritedSocket(fd):
                 return [adopt_inherited_socket(fd, backlog)]
+
+
+def check_address(address: Address, open_now: Iterable[Listener] = ()) -> None:
+    """Raise the error that ``open_listeners`` would raise, as far as that can be told.
+
+    No socket listens meanwhile: a client might connect to it, and would be reset. No path is made
+    or removed.
+    """
+    with _explained(address, open_now):
+        match address:
+            case TcpAddress():
+                bound = _open_tcp(address, None)
+            case UnixAddress() if address.is_abstract:
+                bound = [_open_abstract(address, None)]
+            case UnixAddress():
+                bound = []
+                folder, name = Directory.open_parent(address.path)
+                with folder:
+                    _require_free(address, folder, name)
+            case InheritedSocket():
+                bound = []  # it is there, or was refused when the settings were read
+    for listener in bound:
+        listener.socket.close()
+
+
+@contextmanager
+def _explained(address: Address, open_now: Iterable[Listener]) -> Iterator[None]:
+    """Raise MachineError or UsageError, with one line that says what to do, for other errors."""
+    try:
+        yield
     except PreforkError:
         raise
     except OSError as error:
@@ -166,8 +196,8 @@ def _set_mode_and_owner(address: UnixAddress, pinned: int) -> None:
         _chown(same, address.owner)
 
 
-def _open_tcp(address: TcpAddress, backlog: int) -> list[Listener]:
-    """Open a socket for each address that the host resolves to."""
+def _open_tcp(address: TcpAddress, backlog: int | None) -> list[Listener]:
+    """Open a socket for each address that the host resolves to; ``backlog``: None: only bind it."""
     flags = socket.AI_PASSIVE
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)
@@ -179,7 +209,7 @@ def _open_tcp(address: TcpAddress, backlog: int) -> list[Listener]:
     # A resolver may list an address twice, as for two lines of /etc/hosts.
     for family, _, _, _, name in dict.fromkeys(found):
         try:
-            opened.append(Listener(_bind_and_listen(family, name, backlog), address))
+            opened.append(Listener(_bind(family, name, backlog), address))
             failure = None
         except OSError as error:
             failure = error
@@ -194,8 +224,8 @@ def _open_tcp(address: TcpAddress, backlog: int) -> list[Listener]:
     return opened
 
 
-def _bind_and_listen(family: int, name: tuple[Any, ...], backlog: int) -> socket.socket:
-    """Return a new TCP socket that listens at ``name``."""
+def _bind(family: int, name: tuple[Any, ...], backlog: int | None) -> socket.socket:
+    """Return a new TCP socket that is bound to ``name``, and listens if there is a ``backlog``."""
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         # Connections in TIME_WAIT would prevent the bind for a minute. On Linux no other socket
@@ -206,19 +236,21 @@ def _bind_and_listen(family: int, name: tuple[Any, ...], backlog: int) -> socket
             # Otherwise [::] accepts IPv4 as well, and collides with a bind to 0.0.0.0 of the port.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(name)
-        sock.listen(backlog)
+        if backlog is not None:
+            sock.listen(backlog)
     except BaseException:
         sock.close()
         raise
     return sock
 
 
-def _open_abstract(address: UnixAddress, backlog: int) -> Listener:
+def _open_abstract(address: UnixAddress, backlog: int | None) -> Listener:
     """Open a socket in the abstract namespace (unix(7)), which has no file to clean up."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         sock.bind(address.bind_name)
-        sock.listen(backlog)
+        if backlog is not None:
+            sock.listen(backlog)
     except BaseException:
         sock.close()
         raise
@@ -288,6 +320,12 @@ def _or_minus_one(number: int | None) -> int:
 
 def _remove_stale_socket(address: UnixAddress, folder: Directory, name: str) -> None:
     """Remove a socket that no process listens on any more; refuse to touch anything else."""
+    if _require_free(address, folder, name):
+        folder.remove(name)
+
+
+def _require_free(address: UnixAddress, folder: Directory, name: str) -> bool:
+    """Raise MachineError unless the path is free; return whether a stale socket is there."""
     try:
         with _pin(folder, name) as pinned:
             if not stat.S_ISSOCK(os.fstat(pinned).st_mode):
@@ -300,8 +338,8 @@ def _remove_stale_socket(address: UnixAddress, folder: Directory, name: str) -> 
                     f"cannot listen on {address}: another server is using it; stop that one first"
                 )
     except FileNotFoundError:
-        return
-    folder.remove(name)
+        return False
+    return True
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import ctypes
 import os
 from collections.abc import Iterator
 
-from prefork.unix.cgroup import cgroup_folders, read_number, read_text
+from prefork.unix.cgroup import cgroup_folders, own_cgroup_folders, read_number, read_text
 
 KEPT_BYTES = 1024 * 1024
 """Bytes of freed memory that stay with the process."""
@@ -45,16 +45,17 @@ class OutOfMemoryDetector:
         return before is not None and self._kills is not None and self._kills > before
 
 
-def out_of_memory_kills() -> int | None:
-    """Return the number of kills in this cgroup (v2, memory.events); None when it is unknown."""
-    try:
-        with open("/proc/self/cgroup", errors="replace") as file:
-            own = next(line for line in file if line.startswith("0::"))
-        path = own.split("::", 1)[1].strip()
-        with open(f"/sys/fs/cgroup{path}/memory.events") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
-    except (OSError, StopIteration, ValueError):
-        return None
+def out_of_memory_kills(root: str = "/") -> int | None:
+    """Return the number of kills in this cgroup; None when it is unknown.
+
+    ``root`` contains proc and sys. memory.events is of version 2 of cgroups, memory.oom_control of
+    version 1. The counters of cgroups around this one count other services as well.
+    """
+    for folder in own_cgroup_folders("memory", root):
+        for name in ("memory.events", "memory.oom_control"):
+            if (kills := read_number(f"{folder}/{name}", "oom_kill")) is not None:
+                return kills
+    return None
 
 
 def available_memory(root: str = "/") -> tuple[int, int]:

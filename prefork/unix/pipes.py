@@ -2,7 +2,8 @@
 
 - **Ready pipe:** messages from one worker to the master. Its end of file means that the worker
   closed it or died.
-- **Stack request pipe:** leads to one worker. A byte asks for a report of what the worker is doing.
+- **Order pipe:** leads to one worker. A byte asks for a report of what the worker is doing, or
+  tells it that it leads.
 - **Life pipe:** carries nothing. The master has the only write end, all workers have the read end,
   and its end of file means that the master died.
 - **Output pipe:** the stdout and stderr of a worker on their way to the log writer. The master
@@ -51,7 +52,7 @@ def open_ready_pipe() -> Pipe:
     return _open_pipe()
 
 
-def open_stack_request_pipe() -> Pipe:
+def open_order_pipe() -> Pipe:
     """Open a pipe of which neither end blocks. Raises MachineError."""
     pipe = _open_pipe()
     os.set_blocking(pipe.writer, False)

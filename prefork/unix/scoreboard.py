@@ -23,10 +23,11 @@ Design
 import heapq
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from time import CLOCK_BOOTTIME, clock_gettime
 from typing import Any, TypeAlias
 
-from prefork.http.load import UNAVAILABLE
+from prefork.http.load import UNAVAILABLE, count_requests
 from prefork.unix import shared_memory
 from prefork.wire import histogram
 from prefork.wire.fields import HEAD, Field
@@ -57,13 +58,21 @@ OUTDATED = FIELD_INDEX["outdated"]
 STATE = FIELD_INDEX["state"]
 """Indexes of fields in a record of the master's part."""
 
+LEADER = HEAD_INDEX["leader"]
+LEADER_TOKEN = HEAD_INDEX["leader_token"]
+"""Indexes of fields in the head."""
+
 DEADLINE = FIELD_INDEX["deadline"]
 BEAT = FIELD_INDEX["beat"]
 DUE = FIELD_INDEX["due"]
 SEQUENCE = FIELD_INDEX["sequence"]
 SHARES = FIELD_INDEX["shares"]
 WORKING = FIELD_INDEX["working"]
+LEASE = FIELD_INDEX["lease"]
+LEASE_TOKEN = FIELD_INDEX["lease_token"]
+LEASE_UNTIL = FIELD_INDEX["lease_until"]
 UNCOUNTED = FIELD_INDEX["uncounted"]
+HIDDEN_LOAD = FIELD_INDEX["hidden_load"]
 """Indexes of fields in a row of the workers' part."""
 
 _ROWS_USED = HEAD_INDEX["rows"]
@@ -87,7 +96,7 @@ class Row:
     ``record`` is the part that the master writes about this worker, read-only: ``record[ENDS]``.
     """
 
-    __slots__ = ("_bytes", "counts", "floats", "loads", "number", "record", "rows")
+    __slots__ = ("_bytes", "counts", "floats", "loads", "number", "own_words", "record", "rows")
 
     def __init__(self, master: memoryview, workers: memoryview, number: int) -> None:
         start = row_offset(number)
@@ -97,6 +106,8 @@ class Row:
         self.counts = part.cast("Q")
         self.loads = workers[:LOADS_SIZE].cast("Q")
         """The loads of all workers; the own one is at ``number``."""
+        self.own_words = self.counts[HIDDEN_LOAD : HIDDEN_LOAD + 2]
+        """The words of the own load that siblings do not see (http/load.py)."""
         record = record_offset(number)
         self.record = master[record : record + RECORD_SIZE].toreadonly().cast("Q")
         self.rows = Rows(master, workers)
@@ -173,8 +184,8 @@ class Rows:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield each row in use as a dict of its fields.
 
-        Beside the fields it has ``load``, ``times`` (the histogram) and ``torn``: the worker was in
-        the middle of writing.
+        Beside the fields it has ``load``, ``times`` (the histogram), ``leads`` (1: the worker is
+        the leader) and ``torn``: the worker was in the middle of writing.
         """
         for number in range(self.used):
             if self.master_counts[record_offset(number) // FIELD_SIZE + WORKER]:
@@ -185,8 +196,11 @@ class Rows:
         row = self._worker_fields(number)
         start = record_offset(number) // FIELD_SIZE
         row.update(_read_fields(MASTER_FIELDS, self.master_counts, self.master_floats, start))
+        row["named"] = int(0 != row["worker"] == self.master_counts[LEADER])
+        row["leads"] = int(row["named"] and _has_lease(row))
         row["row"] = number
         row["load"] = self.counts[number]
+        _add_current_requests(row)
         return row
 
     def _worker_fields(self, number: int) -> dict[str, Any]:
@@ -208,6 +222,30 @@ class Rows:
         return {**row, "times": list(map(plausible_count, times_counts)), "torn": torn}
 
 
+def _add_current_requests(row: dict[str, Any]) -> None:
+    """Replace the requests in flight of the last heartbeat by those of this moment.
+
+    A call that blocks the loop comes after a heartbeat and before the next one is due. So it is as
+    old as that heartbeat is late, or up to a tick older.
+    """
+    current = count_requests(row["load"], row["hidden_load"], row["expected"])
+    if current is None:
+        return
+    row["in_flight"] = current
+    if not current:
+        row["oldest"] = 0.0
+    elif not row["oldest"]:
+        row["oldest"] = row["due"]
+
+
+def _has_lease(row: Mapping[str, Any]) -> bool:
+    """Return whether a worker has the lease of the leader, or needs none."""
+    if row["lease"] == 0:
+        return True
+    is_held: bool = row["lease_token"] > 0 and clock_gettime(CLOCK_BOOTTIME) < row["lease_until"]
+    return is_held
+
+
 def _read_fields(
     fields: tuple[Field, ...], counts: _Counts, floats: "memoryview[float]", start: int
 ) -> dict[str, Any]:
@@ -222,6 +260,8 @@ EMPTY_ROW: dict[str, Any] = {
     **{f.name: 0.0 if f.code == "d" else 0 for f in (*MASTER_FIELDS, *WORKER_FIELDS)},
     "times": [0] * histogram.BUCKET_COUNT,
     "torn": False,
+    "named": 0,
+    "leads": 0,
     "row": 0,
     "load": UNAVAILABLE,
 }

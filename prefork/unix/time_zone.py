@@ -49,3 +49,11 @@ def _from_rule(rule: str) -> tzinfo | None:
         return ZoneInfo.from_file(file, key=rule)
     except (ValueError, UnicodeError):
         return None
+
+
+START_ZONE = local_zone()
+"""The zone when this process, or the one that it was forked from, began.
+
+Logs use it, and not time.localtime: an app may set TZ (Django does, from its TIME_ZONE), and the
+lines of its worker would be hours off from those of the master in the same file.
+"""

@@ -7,6 +7,8 @@ figure_totals.py        figures of the processes of a program, added up
 figures_message.py      figures of requests that a program reports
 guard_messages.py       messages of the master to the guard of its programs
 histogram.py            response times in logarithmic buckets, and quantiles
+journal_entry.py        entries of the native protocol of systemd-journald
+leader_view.py          the leader, as the rows of the scoreboard tell it
 log_writer_messages.py  messages between the master and the log writer or the status server
 notify.py               datagrams of sd_notify(3) that programs send
 ready.py                messages of a worker on its ready pipe
@@ -19,4 +21,5 @@ verb.py                 the parts of the declaration of a verb
 verb_table.py           the declarations of all verbs
 versions.py             the version that each message carries
 watcher_messages.py     messages of the file watcher to the master
+worker_orders.py        orders of the master to a worker
 """

@@ -52,4 +52,5 @@ def decode_deaths(data: bytes) -> list[Mapping[str, Any]]:
 
 def _is_death(entry: Mapping[str, Any]) -> bool:
     fits = all(isinstance(entry.get(key), types) for key, types in _TYPES.items())
-    return fits and isinstance(entry.get("why", ""), str) and abs(entry["at"]) < _LATEST
+    optional = all(isinstance(entry.get(key, ""), str) for key in ("why", "exceeded"))
+    return fits and optional and abs(entry["at"]) < _LATEST

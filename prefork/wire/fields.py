@@ -121,6 +121,7 @@ class Field:
     phrase: Phrase | None = None
 
 
+# fmt: off
 HEAD = (
     Field("magic", "Q", "", "master", "version of the layout"),
     Field("pid", "Q", "", "master", "process id of the master"),
@@ -133,9 +134,11 @@ HEAD = (
     Field("failures", "Q", "", "master", "failed reloads", "counter"),
     Field("restarts", "Q", "", "master", "workers replaced because they died", "counter"),
     Field("workers_fd", "Q", "", "master", "the master's descriptor of the workers' part"),
+    Field("leader_token", "Q", "", "master", "fencing token of the leader; 0: no worker leads",
+          "gauge"),
+    Field("leader", "Q", "", "master", "serial number of the worker that leads; 0: none"),
 )
 
-# fmt: off
 FIELDS = (
     Field("worker", "Q", "", "master", "serial number of the worker that owns the row; 0: free"),
     Field("slot", "Q", "", "master", "number of the slot, from 0; a replacement has the same"),
@@ -204,11 +207,25 @@ FIELDS = (
           "pieces of work in progress that the app marked with prefork.busy()", "gauge"),
     Field("due", "d", "s", "worker", "monotonic time for which the next heartbeat is planned"),
     Field("uncounted", "Q", "", "worker", "a bit for each field that no process counts"),
+    Field("store_dropped", "Q", "", "worker",
+          "entries that the worker removed from the store because it was full", "counter",
+          formula=total),
+    Field("hidden_load", "Q", "", "worker", "load of the worker while siblings see none"),
+    Field("expected", "Q", "", "worker",
+          "requests that new connections are expected to send; they are part of the load"),
+    Field("lease", "Q", "", "worker", "the lease of the leader on a server: see LEASE_STATES"),
+    Field("lease_token", "Q", "", "worker", "fencing token of the lease; 0: it is not held"),
+    Field("lease_until", "d", "s", "worker", "when the lease ends (CLOCK_BOOTTIME)"),
 )
 """The fields of a row. The master's record has those whose writer is ``master``."""
 # fmt: on
 
 STATES = ("", "starting", "running", "reloading", "frozen", "stopping", "failing")
+LEASE_STATES = ("", "unused", "waiting", "held", "elsewhere", "unavailable")
+"""The state of the lease, as a worker that its master names knows it: there is no server that
+grants one; the app has not asked who leads; the server waits for the end of the last lease; this
+worker leads; a worker of another master does; the server does not answer.
+"""
 WORKER_STATES = ("", "spawning", "booting", "ready", "draining", "hung", "killed")
 
 # fmt: off
@@ -229,6 +246,10 @@ _VALUES_WITHOUT_FIELD = (
           "time since the last heartbeat, or since the next one is due: an idle worker beats "
           "rarely",
           longest_silence, made_of="beat"),
+    Value("leads", "",
+          "1: prefork.leader() is true in this worker; for an app: 0 while no worker leads",
+          total, TableColumn("leads", workers=16, place=8, page_title="Leads",
+                             needs_requests=False), made_of="beat"),
 )
 # fmt: on
 

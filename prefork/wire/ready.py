@@ -1,6 +1,6 @@
 """The messages of a worker on its ready pipe: one JSON object a line. PURE.
 
-    ready    the worker accepts requests                     {"v": 3, "say": "ready"}
+    ready    the worker accepts requests                     {"v": 4, "say": "ready"}
     beats    its first heartbeat came after that: from here  {"say": "beats"}
              on it has a deadline
     failed   it failed to start; ``text``: the reason with   {"say": "failed", "text": "…",
@@ -10,6 +10,8 @@
              again with a ``text``: all requests are         {"say": "leaving", "text": "…"}
              answered, and the worker waits for ``text``
     worn     it asks to be replaced; ``text``: the reason    {"say": "worn", "text": "…"}
+    resigned it was the leader, and its work as the leader   {"say": "resigned"}
+             has ended
     stuck    it logged its stacks, as the master asked;      {"say": "stuck", "text": "…"}
              ``text``: the code that it was executing
 
@@ -30,7 +32,7 @@ from enum import StrEnum
 from prefork.printable import MAX_TEXT_LENGTH, cut_middle
 from prefork.wire.versions import require_known_version, stamp
 
-VERSION = 3
+VERSION = 4
 """The version of the format, the ``v`` of each message (versions.py)."""
 
 MAX_LINE_SIZE = 256 * 1024
@@ -38,7 +40,7 @@ MAX_LINE_SIZE = 256 * 1024
 
 
 MAX_MESSAGES = 100
-"""Messages of one child in its life. There are six kinds; ``stuck`` repeats when the master asks
+"""Messages of one child in its life. There are seven kinds; ``stuck`` repeats when the master asks
 for stacks again."""
 
 _MAX_TEXT = MAX_TEXT_LENGTH + 100
@@ -53,6 +55,7 @@ class MessageKind(StrEnum):
     FAILED = "failed"
     LEAVING = "leaving"
     WORN = "worn"
+    RESIGNED = "resigned"
     STUCK = "stuck"
 
 

@@ -95,7 +95,7 @@ REQUEST_FIELDS = (
 )
 """The fields that only a worker which sees requests counts, beside those above."""
 
-ALIVE_FIELDS = ("beat", "due", "working")
+ALIVE_FIELDS = ("beat", "due", "working", "store_dropped")
 """The fields that any Python worker writes, and no program."""
 
 assert len(MASTER_FIELDS) * FIELD_SIZE <= RECORD_SIZE

@@ -1,7 +1,7 @@
 """The parts of the declaration of a verb: words, arguments, and the functions behind it. PURE.
 
 ``verb_table.py`` declares the verbs. The parser of the command line, its help, the completion
-scripts, the control protocol and the table in README.md are made from those declarations.
+scripts, the control protocol and the table in the manual are made from those declarations.
 
 Design
 ------
@@ -47,6 +47,7 @@ class Completes(Enum):
     APPS = "names of apps"
     FILES = "names of files"
     SIGNALS = "names of signals"
+    TOPICS = "topics of the manual"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Verb:
 
     words      the words of the command line that mean it; the first one is its name
     text       its help in one phrase
-    details    more about it for README.md, in sentences
+    details    more about it for the manual, in sentences
     arguments  in the order of the help
     usage      lines of its usage, where it has several forms; empty: argparse writes the usage
     takes_serving_options

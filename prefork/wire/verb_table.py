@@ -30,6 +30,10 @@ SOME_APPS = Argument(
 )
 ANY_APPS = Argument("targets", SOME_APPS.text, (), "APP", "*", completes=(Completes.APPS,))
 
+MASTER_PID = Argument(
+    "master_pid", "the app whose master is this process", ("--master-pid",), "PID", parse=int
+)
+
 TIMEOUT = Argument(
     "timeout", "stop waiting after this time", ("--timeout",), "SECONDS", parse=seconds
 )
@@ -37,7 +41,9 @@ NO_WAIT = Argument("no_wait", "do not wait for the outcome", ("--no-wait",), is_
 QUICK = Argument("quick", "do not wait for requests in flight", ("--quick",), is_sent=True)
 FORCE = Argument("force", "kill the master and its workers", ("--force",))
 STOP_FIRST = Argument(
-    "stop_first", "stop and start even where a reload is enough", ("--stop-first",)
+    "stop_first",
+    "stop and start even where a reload is enough, without a check first",
+    ("--stop-first",),
 )
 UPDATE_ENV = Argument("update_env", "take the environment of this shell", ("--update-env",))
 JSON = Argument("json", "print everything as JSON", ("--json",))
@@ -83,7 +89,7 @@ ONLY = Argument(
     group=WITH_FILE,
 )
 ENV_TABLES = Argument(
-    "env", "use the variables of the tables env_NAME", ("--env",), "NAME", group=WITH_FILE
+    "env", "use the tables env_NAME and stage_NAME", ("--env",), "NAME", group=WITH_FILE
 )
 START_ARGUMENTS = (
     Argument("targets", metavar="TARGET", count="+", completes=(Completes.APPS, Completes.FILES)),
@@ -132,6 +138,8 @@ START = Verb(
         "                                             see prefork --help",
         "prefork start [OPTIONS] NAME ...             apps of the list again",
         "prefork start [OPTIONS] FILE.toml            the apps of a file",
+        "prefork start [OPTIONS] SCRIPT [-- ARGUMENTS] a program, as in start server.js",
+        "prefork start ecosystem.config.js            the apps of a file of PM2, or a Procfile",
     ),
     takes_serving_options=True,
     run="prefork.cli.verbs.start_command:start",
@@ -150,10 +158,11 @@ STOP = Verb(
 RESTART = Verb(
     ("restart",),
     "reload, or stop and start where a changed setting needs a new master",
-    "The verb prints which options need a new master. The next master gets the same sockets: "
-    "clients that connect meanwhile wait, and none is refused. It keeps the environment that "
-    "the app was started with; `--update-env` takes that of your shell, which needs a new "
-    "master.",
+    "The verb prints which options need a new master. It checks first that settings and app can "
+    "be loaded; otherwise it ends with the reason, and the present master serves on. The next "
+    "master gets the same sockets: clients that connect meanwhile wait, and none is refused. It "
+    "keeps the environment that the app was started with; `--update-env` takes that of your "
+    "shell, which needs a new master.",
     (SOME_APPS, QUICK, FORCE, STOP_FIRST, UPDATE_ENV, TIMEOUT, NO_WAIT),
     run="prefork.cli.verbs.restart:restart",
 )
@@ -163,8 +172,13 @@ RELOAD = Verb(
     "replace workers by ones with new code and settings, losing no request",
     "The verb ends when every worker runs the new code, or with the reason why not. "
     "`--dry-run` prints the settings that would change, old -> new, and how the reload would "
-    "go.",
-    (SOME_APPS, DRY_RUN, TIMEOUT, NO_WAIT),
+    "go, and fails where they would be refused; it does not load the app. "
+    "`--master-pid $MAINPID` is for ExecReload= of a systemd unit.",
+    (ANY_APPS, MASTER_PID, DRY_RUN, TIMEOUT, NO_WAIT),
+    usage=(
+        "prefork reload [OPTIONS] APP [APP ...]",
+        "prefork reload [OPTIONS] --master-pid PID",
+    ),
     page=PageAccess.WITH_TOKEN,
     action="prefork.master.verb_actions:reload",
     run="prefork.cli.verbs.change:reload_apps",
@@ -196,7 +210,9 @@ SIGNAL = Verb(
 DELETE = Verb(
     ("delete",),
     "stop apps and remove them from the list",
-    arguments=(SOME_APPS, QUICK, FORCE, TIMEOUT),
+    "What the store of an app holds goes, too: sessions, locks and secrets. Only a store in a "
+    "folder of your choice and one on a server stay. `stop` keeps each.",
+    (SOME_APPS, QUICK, FORCE, TIMEOUT),
     run="prefork.cli.verbs.change:delete_apps",
 )
 
@@ -270,6 +286,29 @@ EVENTS = Verb(
     run="prefork.cli.verbs.inspect:events",
 )
 
+STORE = Verb(
+    ("store",),
+    "show what is in the store that the workers of an app share, and change it",
+    "Without an operation it prints the namespaces, with the numbers of their keys. "
+    "`keys [PREFIX]` lists the keys of one namespace, `get KEY` prints a value, `set KEY VALUE` "
+    "and `delete KEY` change one, `stats` has the figures, and `clear` removes all entries but "
+    "keeps the secrets. As root it becomes the owner of the store before it opens it.",
+    (
+        Argument("app", metavar="APP", completes=(Completes.APPS,)),
+        Argument("operation", count="?", choices="prefork.cli.verbs.store_verb:OPERATIONS"),
+        Argument("words", "a key, and a value", metavar="WORD", count="*"),
+        Argument(
+            "namespace",
+            "of the keys; default: that of prefork.store()",
+            ("--namespace",),
+            "NAME",
+        ),
+        Argument("ttl", "remove it after this time, such as 90s or 12h", ("--ttl",), "TIME"),
+        JSON,
+    ),
+    run="prefork.cli.verbs.store_verb:run_store",
+)
+
 PING = Verb(
     ("ping",),
     "check whether masters answer",
@@ -331,6 +370,16 @@ CHECK = Verb(
     run="prefork.cli.verbs.start_file:check",
 )
 
+CONVERT = Verb(
+    ("convert",),
+    "print the prefork.toml that a file of another manager makes",
+    "It reads PM2's ecosystem.config.js, .cjs, .mjs, .json and .yaml, a Procfile, "
+    "supervisord.conf with the files that it includes, gunicorn.conf.py and hypercorn.toml, and "
+    "says in comments what is not carried over. `prefork start` takes the first three as they are.",
+    (Argument("file", metavar="FILE", completes=(Completes.FILES,)),),
+    run="prefork.cli.verbs.foreign_file:convert",
+)
+
 SAVE = Verb(
     ("save",),
     "save which apps run, for resurrect",
@@ -376,6 +425,15 @@ COMPLETION = Verb(
     run="prefork.cli.verbs.completion:print_completion",
 )
 
+HELP = Verb(
+    ("help",),
+    "show the manual: a topic, an option or a verb",
+    "Without a word it lists the topics.",
+    (Argument("words", metavar="WORD", count="*", completes=(Completes.TOPICS,)),),
+    usage=("prefork help [TOPIC | OPTION | VERB]",),
+    takes_serving_options=True,
+    run="prefork.cli.manual.help_verb:show_help",
+)
 
 # The requests of other verbs, and of programs.
 

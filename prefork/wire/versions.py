@@ -10,6 +10,7 @@ Messages of masters from before that key count as version FIRST.
     log writer and status server           ``v`` in each message        is an invalid message
     (log_writer_messages.py)
     file watcher (watcher_messages.py)     ``v`` in each line           is an invalid message
+    order pipe (worker_orders.py)          one byte without a version  comes from the same process
     guard (guard_messages.py)              ``v`` in each message        ends the guard for a new one
     foreground pipe (start_report.py)      ``v`` in the line            is an error; the daemon runs
     scoreboard (scoreboard.py)             the last character of MAGIC  is not read

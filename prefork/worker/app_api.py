@@ -1,17 +1,30 @@
-"""The functions that an app may call: ``worker()``, ``ready()``, ``busy()``, ``stopping()``.
+"""The functions that an app may call: ``worker()``, ``ready()``, ``busy()``, ``stopping()``,
+``leader()``, ``leader_token()``, ``on_leader()``.
 
 ``import prefork`` gives them. Outside of a worker (a test, a script) ``worker()`` raises,
-``ready()`` does nothing, and ``stopping()`` never becomes true, so that the same app also runs
-without prefork.
+``ready()`` does nothing, ``stopping()`` never becomes true, and the process does not lead, so that
+the same app also runs without prefork.
+
+Design
+------
+- **A process outside of prefork does not lead,** unless its environment says ``PREFORK_LEADER=1``.
+  A shell or a migration that imports the app beside its running workers would otherwise be a second
+  leader. The variable is for a development server, and for the one machine that runs the app in
+  another way.
 """
 
+import atexit
 import os
-import select
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from time import time_ns
+from typing import Any, TypeVar
 
 from prefork.worker.busy import BusyWork
+from prefork.worker.leadership import LeaderCallbacks
+from prefork.worker.selectable_flag import SelectableFlag
+
+Callback = TypeVar("Callback", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,63 +40,17 @@ class WorkerInfo:
     name: str
 
 
-class Stopping:
+class Stopping(SelectableFlag):
     """Whether this worker is to stop: a flag that can be waited for and that is selectable.
 
     ``if stopping():``, ``stopping().wait(timeout)``, ``await stopping()``, and ``select`` on it: it
-    is readable once the worker is to stop. It is made of a pipe and no lock, because a signal
-    handler sets it.
+    is readable once the worker is to stop. A signal handler sets it.
     """
 
     def __init__(self) -> None:
-        self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._happened = False
+        super().__init__()
         self.asked = False
         """The app has called ``prefork.stopping()``: it ends by itself, nothing else ends it."""
-
-    def __bool__(self) -> bool:
-        return self._happened
-
-    def fileno(self) -> int:
-        """Return the descriptor that is readable once the worker is to stop."""
-        return self._reader
-
-    def descriptors(self) -> tuple[int, int]:
-        """Return both ends of the pipe."""
-        return self._reader, self._writer
-
-    def set(self) -> None:
-        """Note that the worker is to stop. Safe in a signal handler."""
-        if not self._happened:
-            self._happened = True
-            os.write(self._writer, b".")
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Block up to ``timeout`` seconds (None: without limit); return whether the worker is to
-        stop."""
-        select.select([self._reader], [], [], timeout)
-        return self._happened
-
-    def __await__(self) -> Generator[Any, None, None]:
-        return self._wait().__await__()
-
-    async def _wait(self) -> None:
-        """Wait, in an event loop, until the worker is to stop."""
-        # An app that awaits has imported asyncio. The verbs of the command need none.
-        import asyncio  # noqa: PLC0415
-
-        if self._happened:
-            return
-        loop = asyncio.get_running_loop()
-        # A duplicate for each waiting task, because a loop watches a descriptor only once.
-        own = os.dup(self._reader)
-        happened = asyncio.Event()
-        loop.add_reader(own, happened.set)
-        try:
-            await happened.wait()
-        finally:
-            loop.remove_reader(own)
-            os.close(own)
 
 
 class _State:
@@ -93,6 +60,7 @@ class _State:
     info: WorkerInfo | None = None
     stopping: Stopping | None = None
     ready_callback: Callable[[], None] | None = None
+    leadership = LeaderCallbacks(busy)
 
 
 def set_worker(info: WorkerInfo) -> Stopping:
@@ -109,6 +77,12 @@ def forget_worker() -> None:
     _State.stopping = None
     _State.ready_callback = None
     _State.busy = BusyWork()
+    _State.leadership = LeaderCallbacks(_State.busy)
+
+
+def leader_callbacks() -> LeaderCallbacks:
+    """Return what this process does as the leader."""
+    return _State.leadership
 
 
 def set_ready_callback(say_ready: Callable[[], None]) -> None:
@@ -150,3 +124,49 @@ def stopping() -> Stopping:
         _State.stopping = Stopping()
     _State.stopping.asked = True
     return _State.stopping
+
+
+def leader() -> bool:
+    """Return whether this worker is the leader of the app: at most one worker is, at any time.
+
+    It is False in a process that the leader forked, in a worker that was told to stop, and outside
+    of prefork without ``PREFORK_LEADER=1``.
+    """
+    if _State.info is None:
+        _lead_outside()
+    return _State.leadership.leads()
+
+
+def leader_token() -> int | None:
+    """Return the fencing token of this worker while it leads, else None.
+
+    It is larger than that of each leader before. A resource that refuses tokens below the largest
+    one that it has seen is safe from a leader that was stopped in the middle of its work.
+    """
+    callbacks = _State.leadership
+    return callbacks.token if leader() else None
+
+
+def on_leader(callback: Callback) -> Callback:
+    """Call ``callback`` when this worker becomes the leader, or now if it is; return it.
+
+    It gets the ``Leadership``, if it takes an argument. A function runs in a thread of its own, a
+    coroutine function in the event loop of the app. The worker leads until it is told to stop, and
+    the next one leads when all callbacks have ended: a function looks at ``leadership.lost``, a
+    coroutine that does not is cancelled. A callback that raises is called again later.
+    """
+    if _State.info is None:
+        _lead_outside()
+    _State.leadership.add(callback)
+    return callback
+
+
+def _lead_outside() -> None:
+    """Make this process, which is no worker, the leader if its environment says so."""
+    callbacks = _State.leadership
+    if callbacks.token or os.environ.get("PREFORK_LEADER") != "1":
+        return
+    pid = os.getpid()
+    callbacks.is_named = lambda: os.getpid() == pid
+    callbacks.begin(time_ns() // 1_000_000)
+    atexit.register(callbacks.lose)

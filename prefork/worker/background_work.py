@@ -20,6 +20,7 @@ import logging
 import sys
 import threading
 from _thread import allocate_lock, start_new_thread
+from collections.abc import Callable
 from concurrent.futures.thread import _threads_queues
 
 from prefork.worker.busy import BusyWork
@@ -43,7 +44,11 @@ class BackgroundWork:
         channel: MasterChannel,
         busy: BusyWork,
         kill_timeout: float,
+        resign: Callable[[], None],
     ) -> None:
+        """``resign``: ends the leadership of the worker; what its callbacks still do then counts as
+        busy work."""
+        self._resign = resign
         self._label = label
         self._log = log
         self._channel = channel
@@ -53,6 +58,7 @@ class BackgroundWork:
 
     async def wait_for_busy_work(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wait in the event loop until all work under ``prefork.busy()`` has ended."""
+        self._resign()
         self.report()
         if self._busy.count:
             done = loop.create_future()
@@ -65,6 +71,7 @@ class BackgroundWork:
 
     def wait(self) -> None:
         """Block until all busy work and all threads that Python waits for have ended."""
+        self._resign()
         self.report()
         self._busy.wait()
         threading._shutdown()  # type: ignore[attr-defined]

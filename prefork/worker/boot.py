@@ -25,16 +25,28 @@ Design
   ``--threads`` is refused with them: green threads are one thread.
 """
 
+import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from prefork.config import Config
 from prefork.errors import AppError, MachineError, PreforkError
 from prefork.unix.process import set_parent_death_signal
-from prefork.unix.scoreboard import WORKING
+from prefork.unix.scoreboard import (
+    LEADER,
+    LEADER_TOKEN,
+    LEASE,
+    LEASE_TOKEN,
+    LEASE_UNTIL,
+    WORKER,
+    WORKING,
+)
+from prefork.unix.store_place import close_stores
 from prefork.unix.streams import ensure_standard_descriptors
+from prefork.wire.fields import LEASE_STATES
 from prefork.worker import app_api
 from prefork.worker.companions import Companions
 from prefork.worker.importer import format_app_traceback, import_app
@@ -50,8 +62,10 @@ from prefork.worker.shutdown import Shutdown
 from prefork.worker.worker_context import WorkerContext
 
 if TYPE_CHECKING:
+    from prefork.worker.app_hooks import AppHooks
     from prefork.worker.background_work import BackgroundWork
     from prefork.worker.fork_hooks import ForkHooks
+    from prefork.worker.leadership import Lease, LeaseMaker
     from prefork.worker.monitor.watchdog import Watchdog
 
 
@@ -61,13 +75,15 @@ def import_serving_modules(config: Config) -> None:
     if load_command_service(config) is not None:
         return
     for module in (
-        "accept.endpoints",
-        "background_work",
-        "fork_hooks",
-        "monitor.slow_log",
-        "monitor.watchdog",
+        "prefork.worker.accept.endpoints",
+        "prefork.worker.background_work",
+        "prefork.worker.fork_hooks",
+        "prefork.worker.monitor.slow_log",
+        "prefork.worker.monitor.watchdog",
     ):
-        import_module(f"prefork.worker.{module}")
+        import_module(module)
+    if config.hooks:
+        import_module("prefork.worker.app_hooks")
     import_app_services(config.interface)
 
 
@@ -87,6 +103,7 @@ def run_worker(context: WorkerContext) -> int:
         stopping, config.stop_signal, config.kill_timeout, context.life_fd, context.master_pid
     )
     watchdog = _make_watchdog(context, channel)
+    _prepare_leadership(context, channel, stopping, watchdog)
     hooks = fork_hooks.ForkHooks(watchdog.pause, watchdog.resume)
     _register_fork_hooks(context, hooks, stopping, watchdog)
     try:
@@ -100,6 +117,8 @@ def run_worker(context: WorkerContext) -> int:
             context, channel, AppError("the app ended", format_app_traceback(error))
         )
     finally:
+        if not fork_hooks.in_child:
+            close_stores()
         context.flush_logs()
     return 0
 
@@ -111,7 +130,7 @@ def _import_and_serve(
     watchdog: "Watchdog",
     hooks: "ForkHooks",
 ) -> None:
-    """Prepare the process, import the app and serve it until the worker is asked to stop."""
+    """Prepare the process, call the hooks of the app around its life, and serve it."""
     from prefork.worker import fork_hooks  # noqa: PLC0415
 
     shutdown.ignore_group_signals()
@@ -122,6 +141,44 @@ def _import_and_serve(
     # After the user has changed: that clears the parent-death signal (prctl(2)).
     if not shutdown.request_death_signal():
         return
+    app_hooks = _prepare_app(context, channel)
+    try:
+        if app_hooks is not None:
+            log_access = app_hooks.join_request_end(context.log_access)
+            context = replace(context, log_access=log_access)
+        _import_app_and_serve(context, channel, shutdown, watchdog, hooks)
+    finally:
+        if app_hooks is not None and not fork_hooks.in_child:
+            app_hooks.call_stop()
+
+
+def _prepare_app(context: WorkerContext, channel: MasterChannel) -> "AppHooks | None":
+    """Configure the app's logging, and call its hook for the start.
+
+    Returns its hooks; None: it has none. Raises PreforkError.
+    """
+    if context.logging_config is not None:
+        context.logging_config.apply()
+    if not context.config.hooks:
+        return None
+    from prefork.worker.app_hooks import AppHooks  # noqa: PLC0415 - few apps have hooks
+
+    app_hooks = AppHooks(context.config.hooks, context.info, context.log)
+    app_hooks.call_start()
+    channel.before_ready = app_hooks.call_ready
+    return app_hooks
+
+
+def _import_app_and_serve(
+    context: WorkerContext,
+    channel: MasterChannel,
+    shutdown: Shutdown,
+    watchdog: "Watchdog",
+    hooks: "ForkHooks",
+) -> None:
+    """Import the app and serve it until the worker is asked to stop."""
+    from prefork.worker import fork_hooks  # noqa: PLC0415
+
     app = import_app(context.config.app, context.config.factory)
     if fork_hooks.in_child:  # the app forked while it was imported, and this is its child
         fork_hooks.exit_child()
@@ -143,7 +200,51 @@ def _make_watchdog(context: WorkerContext, channel: MasterChannel) -> "Watchdog"
 
     interval = check_interval(context.config.slow_log)
     report = channel.report_stacks_logged
-    return Watchdog(context.info, context.log, report, interval, context.stack_request_fd)
+    watchdog = Watchdog(context.info, context.log, report, interval, context.order_fd)
+    watchdog.is_booting = lambda: not channel.is_ready
+    return watchdog
+
+
+def _prepare_leadership(
+    context: WorkerContext,
+    channel: MasterChannel,
+    stopping: "app_api.Stopping",
+    watchdog: "Watchdog",
+) -> None:
+    """Let the watchdog begin and end the leadership of this worker."""
+    from prefork.worker import fork_hooks  # noqa: PLC0415
+
+    head, serial = context.row.rows.master_counts, context.row.record[WORKER]
+
+    def is_named() -> bool:
+        # A master that is dead names no leader: the next one may have named another worker.
+        named = head[LEADER] == serial and not stopping
+        return named and os.getppid() == context.master_pid
+
+    def exit_if_child(error: BaseException | None) -> None:
+        if fork_hooks.in_child:
+            fork_hooks.exit_child(error)
+
+    callbacks = app_api.leader_callbacks()
+    callbacks.label, callbacks.log = f"worker {context.info.slot}", context.log
+    callbacks.is_named, callbacks.exit_if_child = is_named, exit_if_child
+    callbacks.on_resigned = channel.report_resigned
+    if context.make_lease is not None:
+        callbacks.lease = _make_lease(context, context.make_lease)
+    watchdog.on_lead = lambda: callbacks.name(head[LEADER_TOKEN])
+    watchdog.stop_fd, watchdog.on_stop = stopping.fileno(), callbacks.lose
+
+
+def _make_lease(context: WorkerContext, make: "LeaseMaker") -> "Lease":
+    """Return the lease of this worker, which shows its state in the row."""
+    row = context.row
+
+    def show(state: str, token: int, until: float) -> None:
+        row.counts[LEASE_TOKEN], row.floats[LEASE_UNTIL] = token, until
+        row.counts[LEASE] = LEASE_STATES.index(state)
+
+    show("unused", 0, 0.0)
+    return make(f"worker {context.info.slot}", context.log, show)
 
 
 def _make_service(
@@ -167,7 +268,8 @@ def _make_background_work(context: WorkerContext, channel: MasterChannel) -> "Ba
     busy.publish = publish
     publish(busy.count)
     label = f"worker {context.info.slot}"
-    return BackgroundWork(label, context.log, channel, busy, context.config.kill_timeout)
+    resign = app_api.leader_callbacks().lose
+    return BackgroundWork(label, context.log, channel, busy, context.config.kill_timeout, resign)
 
 
 def _register_fork_hooks(
@@ -191,6 +293,12 @@ def load_app_only(context: WorkerContext) -> str:
     prepare_process(context)
     if not set_parent_death_signal(signal.SIGKILL, context.master_pid):
         raise MachineError("the process that asked for this check is gone")
+    if context.logging_config is not None:
+        context.logging_config.apply()
+    if context.config.hooks:
+        from prefork.worker.app_hooks import AppHooks  # noqa: PLC0415 - few apps have hooks
+
+        AppHooks(context.config.hooks, context.info, context.log)
     app = import_app(context.config.app, context.config.factory)
     return str(detect_interface(app, context.config.interface))
 

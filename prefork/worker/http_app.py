@@ -1,10 +1,10 @@
-"""What an HTTP worker knows of the app that it serves, whatever interface the app has."""
+"""The properties of the app that an HTTP worker serves, whatever interface the app has."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeAlias
 
-from prefork.http.server_state import RequestHandler
+from prefork.http.server_state import PlainCalls, RequestHandler
 
 Finish: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 """Waits until all connections, calls and busy work of the worker have ended."""
@@ -28,6 +28,9 @@ class HttpApp(Protocol):
         """Whether a connection stays with its worker because the loop is never blocked: it has read
         the next request before a sibling could."""
         return False
+
+    plain_calls: PlainCalls | None = None
+    """The compiled way for plain requests, set by ``start``; None: there is none."""
 
     @abstractmethod
     async def start(self) -> RequestHandler:

@@ -9,8 +9,12 @@ Design
 - **The last 64 descriptors are never used for connections** (``RESERVED``). The worker raises its
   soft limit to the hard one and stops accepting at its limit; further clients wait in the queue.
   Otherwise the app would be the first to fail without descriptors.
-- **A worker near the limit of its connections hands none off** (``HANDOFF_FILL``). The place that
-  it frees goes to a new connection, and the one that it handed off would find no place again.
+- **An orphaned worker accepts all that waits, unless systemd keeps the listeners.** Without a copy
+  elsewhere, closing the last one would reset these connections. Under the shipped unit the next
+  master finds them in the queue, and systemd kills this worker at once: 3 of 60 were lost.
+- **A worker near the limit of its connections hands none off** (``HANDOFF_FILL``), and each keeps
+  places for what waits in the handoff queue (acceptor.py). Otherwise the place that it frees goes
+  to a new connection, and the one that it handed off would find no place again.
 """
 
 import asyncio
@@ -53,7 +57,8 @@ from prefork.worker.shutdown import Shutdown
 from prefork.worker.worker_context import WorkerContext
 
 HANDOFF_FILL = 0.75
-"""Share of the connection limit up to which a worker hands connections off."""
+"""Share of the connection limit up to which a worker hands connections off; those in the handoff
+queue count as its own."""
 
 RESERVED = 64
 """Descriptors that are never used for connections."""
@@ -79,6 +84,7 @@ class HttpWorker:
         self._shutdown = shutdown
         self._log = context.log
         self._log_access = context.log_access
+        self._are_listeners_stored = context.are_listeners_stored
 
     def run(self, companions: Companions) -> None:
         """Serve, and return when the drain is complete. Raises AppError when the app cannot
@@ -100,17 +106,27 @@ class HttpWorker:
         acceptor = self._make_acceptor(server, connector, policy, stats)
         handoff = self._make_handoff(server, stats)
         self._stop_accepting_at_stop(acceptor, handoff)
+        self._shutdown.call_at_announced_end(server.close_after_responses)
         self._shutdown.watch_life_pipe(loop)
         self._prepare_tls(loop)
         heartbeat = self._make_heartbeat(server, stats, policy, acceptor, handoff)
+        self._channel.prepare_ready()
         acceptor.open(heartbeat.wake_for_listener)
-        heartbeat.beat()
-        self._channel.report_ready(shares=True)
+
+        def begin() -> None:
+            # It accepts and serves what waits already; until READY the boot timeout bounds that.
+            heartbeat.beat()
+            self._channel.report_ready(shares=True)
+
+        # Not in this step of the task: the app's start may have left to the loop what comes before
+        # requests (wsgi_app.py).
+        loop.call_soon(begin)
         await self._shutdown.stopping
         await self._drain(server, acceptor, heartbeat)
 
         async def finish() -> None:
             await self._finish(server, acceptor, companions.background_work)
+            self._channel.end_timeout()  # the shutdown of the app may take the kill timeout
 
         await self._app.stop(finish, self._shutdown.stopped_at)
         companions.watchdog.stop_checks()
@@ -135,7 +151,8 @@ class HttpWorker:
         room = self._max_connections() * HANDOFF_FILL
 
         def may_hand_off() -> bool:
-            return len(server.connections) < room and not self._channel.is_alone
+            places = len(server.connections) + self._queue.length()
+            return places < room and not self._channel.is_alone
 
         return ConnectionHandoff(server.loop, server, stats, self._queue, may_hand_off)
 
@@ -178,7 +195,7 @@ class HttpWorker:
         heartbeat.beat()
         if self._shutdown.is_orphaned or self._channel.is_service_ending or self._channel.is_alone:
             await acceptor.empty_handoff_queue()
-        if self._shutdown.is_orphaned:
+        if self._shutdown.is_orphaned and not self._are_listeners_stored:
             acceptor.accept_all_waiting()
         acceptor.close()
 
@@ -201,13 +218,15 @@ class HttpWorker:
         server = ServerState(
             loop,
             handler,
-            http_limits(config),
+            http_limits(config, handler.streams_body),
             trusted_proxies(config),
-            Load(row.loads, row.number),
+            Load(row.loads, row.number, row.own_words),
             self._log_access,
             self._make_spool(handler),
         )
         self._monitor(server, watchdog)
+        if not config.request_id_header:
+            server.plain_calls = self._app.plain_calls
         server.handle = assign_request_ids(server.handle, config)
         server.upgrade = assign_request_ids(server.upgrade, config)
         self._limit_requests(server)
@@ -264,11 +283,16 @@ def trusted_proxies(config: Config) -> TrustedProxies:
     return TrustedProxies(trusted, frozenset(config.forwarded_headers), config.forwarded_strip)
 
 
-def http_limits(config: Config) -> Limits:
-    """Return the limits and timeouts of the HTTP layer, from the settings."""
+def http_limits(config: Config, streams_body: bool) -> Limits:
+    """Return the limits and timeouts of the HTTP layer, from the settings.
+
+    ``streams_body``: the handler calls the app before the whole body has arrived, and can cancel
+    the call; then a request has a timeout of its own.
+    """
     return Limits(
-        line=config.limit_line,
-        headers=config.limit_headers,
+        # A head has less fields than bytes.
+        line=config.limit_line or config.limit_header_size,
+        headers=config.limit_headers or config.limit_header_size,
         header_size=config.limit_header_size,
         body=config.limit_body,
         body_memory=config.body_memory,
@@ -276,7 +300,7 @@ def http_limits(config: Config) -> Limits:
         header_timeout=config.header_timeout,
         body_timeout=config.body_timeout,
         send_timeout=config.send_timeout,
-        request=config.timeout,
+        request=config.request_timeout if streams_body else config.timeout,
         linger=config.linger,
         websocket=WebSocketLimits(
             ping_interval=config.ws_ping_interval,

@@ -8,6 +8,9 @@ Design
   source by size and by modification time in whole seconds (PEP 3147). Two versions written within a
   second with the same size look alike, so the first one's bytecode would reach the next generation:
   a reload that serves old code.
+- **What the master has cached about folders is left out, not freed** (``_masters_finders``). Each
+  finder holds the names of all files of its folder. To free them would write to every page that
+  holds one, and the kernel would copy it: 1.4 MB in each worker.
 """
 
 import ast
@@ -30,6 +33,12 @@ DEFAULT_NAMES = ("app", "application", "main")
 
 MIN_SOURCE_AGE = 2.0
 """Seconds for which a source file is too young for its bytecode to be kept."""
+
+_EXTENSION_SOURCES = "prefork/_speed/"
+"""How the paths of frames of the extensions begin: relative to the project."""
+
+_masters_finders: list[object] = []
+"""Keeps what is no longer used alive (see Design above)."""
 
 
 class _Loader(machinery.SourceFileLoader):
@@ -59,6 +68,7 @@ def prepare_imports(folders: list[str]) -> None:
     )
     # After the hook of zipimport, before the standard one for files, which takes every folder.
     sys.path_hooks.insert(-1, finder)
+    _masters_finders.extend(sys.path_importer_cache.values())
     sys.path_importer_cache.clear()
     importlib.invalidate_caches()
 
@@ -70,7 +80,7 @@ def import_app(target: str, factory: bool) -> Callable[..., Any]:
     ``factory``: the named object is called without arguments and returns the app.
     """
     module_name, _, expression = target.partition(":")
-    module = _import(module_name, target)
+    module = import_named_module(module_name, target)
     found = _find_callable(module, expression, target)
     arguments, keywords = _call_arguments(expression, target)
     if factory or arguments is not None:
@@ -86,15 +96,22 @@ def format_app_traceback(error: BaseException) -> str:
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
     while frames is not None:
         file = frames.tb_frame.f_code.co_filename
-        is_machinery = file.startswith((package, "<frozen importlib")) or file == importlib.__file__
+        machinery = (package, _EXTENSION_SOURCES, "<frozen importlib")
+        is_machinery = file.startswith(machinery) or file == importlib.__file__
         if not is_machinery:
             break
         frames = frames.tb_next
-    return "".join(traceback.format_exception(type(error), error, frames))
+    shown = traceback.TracebackException(type(error), error, frames)
+    # An event that the compiled part gave to the app may stand between two frames of the app.
+    shown.stack[:] = [
+        frame for frame in shown.stack if not frame.filename.startswith(_EXTENSION_SOURCES)
+    ]
+    return "".join(shown.format())
 
 
-def _import(name: str, target: str) -> ModuleType:
-    """Import the module. Raises AppError with the reason and a hint."""
+def import_named_module(name: str, target: str) -> ModuleType:
+    """Import a module of the app. ``target``: how messages begin. Raises AppError with the reason
+    and a hint."""
     if not name or name.endswith(".py") or "/" in name:
         hint = name.removesuffix(".py").strip("./").replace("/", ".") or "myapp"
         raise AppError(f"{target}: name a module, not a file: write {hint}:app")
@@ -102,13 +119,18 @@ def _import(name: str, target: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise AppError(
-                f"{target}: there is no module {error.name!r} in {os.getcwd()} or on the Python "
-                "path; check the name, or set --chdir or --pythonpath"
-            ) from None
+            raise AppError(describe_missing_module(target, error.name, os.getcwd())) from None
         raise AppError(f"{target}: importing {name} failed", format_app_traceback(error)) from error
     except BaseException as error:
         raise AppError(f"{target}: importing {name} failed", format_app_traceback(error)) from error
+
+
+def describe_missing_module(target: str, name: str, folder: str) -> str:
+    """Return that there is no module ``name``, with what helps."""
+    return (
+        f"{target}: there is no module {name!r} in {folder} or on the Python path; check the name, "
+        "or set --chdir or --pythonpath"
+    )
 
 
 def _find_callable(module: ModuleType, expression: str, target: str) -> Any:
@@ -128,6 +150,7 @@ def _find_callable(module: ModuleType, expression: str, target: str) -> Any:
             found = getattr(found, part)
         except AttributeError:
             near = difflib.get_close_matches(part, dir(found), n=1)
+            near += [name for name in DEFAULT_NAMES if found is module and hasattr(module, name)]
             hint = f"; did you mean {near[0]}?" if near else ""
             raise AppError(f"{target}: {module.__name__} has no {part!r}{hint}") from None
     return found

@@ -37,7 +37,7 @@ class Detector(ABC):
     """Tells whether an app has an interface, by looking at the callable."""
 
     arguments: ClassVar[str]
-    """What such an app takes, in the error for an app that fits no interface."""
+    """The parameters of such an app, in the error for an app that fits no interface."""
 
     @staticmethod
     @abstractmethod

@@ -32,6 +32,8 @@ class MasterChannel:
         self._timeout = timeout if timeout is not None else math.inf
         self._set_title = set_title
         self._on_ready = on_ready
+        self.before_ready: Callable[[], None] | None = None
+        """Called once, before the worker accepts connections; an error is a failed start."""
         self.is_ready = False
         self._has_told_deadline = False
         """The master was woken, or will be, after a deadline was written for the first time."""
@@ -50,12 +52,19 @@ class MasterChannel:
         """Report that the worker accepts connections; ``shares``: also those that siblings hand
         off. Its deadline counts from its first heartbeat on. Later calls do nothing."""
         if not self.is_ready:
+            self.prepare_ready()
             self._on_ready()  # an error there is reported as a failed start
             self.is_ready = True
             self.row.counts[SHARES] = shares
             self._set_title("ready")
             self._has_told_deadline = self._floats[DEADLINE] > 0
             write_all(self._fd, encode_message(MessageKind.READY))
+
+    def prepare_ready(self) -> None:
+        """Call ``before_ready``, if it was not called yet."""
+        call, self.before_ready = self.before_ready, None
+        if call is not None:
+            call()
 
     @property
     def is_alone(self) -> bool:
@@ -77,6 +86,10 @@ class MasterChannel:
         """Report that all requests are answered and the worker waits for ``what``."""
         self._set_title("waiting for its threads")
         write_all(self._fd, encode_message(MessageKind.LEAVING, what))
+
+    def report_resigned(self) -> None:
+        """Report that the worker, which was the leader, leads no more. Called in any thread."""
+        write_all(self._fd, encode_message(MessageKind.RESIGNED))
 
     def request_replacement(self, why: str) -> None:
         """Ask for a replacement; the worker serves until the master stops it."""
@@ -106,6 +119,11 @@ class MasterChannel:
         if self.is_ready and not self._has_told_deadline:
             self._has_told_deadline = True
             write_all(self._fd, encode_message(MessageKind.BEATS))
+
+    def end_timeout(self) -> None:
+        """Set no deadline from now on: the worker has no requests any more, and shuts down."""
+        self._timeout = math.inf
+        self._floats[DEADLINE] = math.inf
 
     def count_timeout_from(self, since: float) -> None:
         """Set the deadline as if the last heartbeat had come at ``since`` (monotonic seconds)."""

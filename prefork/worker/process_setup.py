@@ -12,6 +12,7 @@ from prefork.unix.process import unblock_signals
 from prefork.unix.signals import enlarge_signal_stack
 from prefork.worker.importer import prepare_imports
 from prefork.worker.monitor.stack_signal import DUMP_SIGNAL
+from prefork.worker.store_setup import note_store
 from prefork.worker.worker_context import WorkerContext
 
 
@@ -25,6 +26,7 @@ def prepare_process(context: WorkerContext) -> None:
     unblock_signals()
     keep_freed_memory()
     raise_descriptor_limit()
+    note_store(context)  # as the master's user, who may look up its folder
     enter_identity_and_folder(context)
     prepare_imports(context.imports)
 

@@ -3,7 +3,7 @@
 The program finds
 
 * the shared sockets from descriptor 3 on (sd_listen_fds(3)), and behind them a descriptor for
-  READY=1 and one for the figures of its requests;
+  READY=1, one for the figures of its requests, and with the Node preload one for its port claims;
 * /dev/null as its stdin, and no other descriptors;
 * default signals, and a session of its own;
 * its slot, generation and name in the environment.
@@ -37,14 +37,15 @@ from prefork.worker.shutdown import GROUP_SIGNALS
 FIRST_FD = 3
 """The first descriptor of the shared sockets (SD_LISTEN_FDS_START of sd_listen_fds(3))."""
 
-_NOTIFY_DESCRIPTORS = 2
-"""Descriptors behind the shared sockets: NOTIFY_FD and PREFORK_FIGURES_FD."""
+_OTHER_DESCRIPTORS = 3
+"""Descriptors behind the shared sockets: NOTIFY_FD, PREFORK_FIGURES_FD, and the port claims."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramPipes:
-    """What the master holds for a program: the addresses for READY=1 and for the figures of its
-    requests, and the pipe of its stderr."""
+    """The descriptors that the master holds for a program: the addresses for READY=1 and for the
+    figures of its requests, and the pipe of its stderr.
+    """
 
     notify_socket: str
     figures_socket: str
@@ -75,7 +76,7 @@ def start_session() -> None:
 
 def duplicate_above_sockets(fd: int, sockets: int) -> int:
     """Return a copy of ``fd`` above the descriptors that the program will find."""
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD + sockets + _NOTIFY_DESCRIPTORS)
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD + sockets + _OTHER_DESCRIPTORS)
 
 
 def exec_program(
@@ -87,8 +88,12 @@ def exec_program(
     sockets = list(listeners)
     _set_variables(sockets, pipes, config.timeout)
     os.environ[config.instance_var] = str(slot)
-    _arrange_descriptors([listener.socket.fileno() for listener in sockets], pipes)
-    _share_with_node(config, sockets)
+    claims = [_open_port_claims()] if config.node_shim == "auto" and sockets else []
+    claims_inode = os.fstat(claims[0]).st_ino if claims else 0
+    shared = [_describe_socket(listener) for listener in sockets]
+    _arrange_descriptors([listener.socket.fileno() for listener in sockets], pipes, claims)
+    # From here on the number of a listener may be that of another socket.
+    _share_with_node(config, shared, claims_inode)
     _reset_signals(signal.Signals[config.stop_signal])
     try:
         os.execv(path, list(command))
@@ -117,18 +122,23 @@ def _set_variables(
         environ["WATCHDOG_PID"] = pid
 
 
-def _share_with_node(config: Config, listeners: list[Listener]) -> None:
-    """Set the variables by which a Node program shares the sockets; they stand in their places."""
-    shared = [
-        _describe_socket(listener, FIRST_FD + place) for place, listener in enumerate(listeners)
-    ]
+def _share_with_node(config: Config, shared: list[SharedSocket], claims_inode: int) -> None:
+    """Set the variables by which a Node program finds the shared sockets among its descriptors."""
     ways = [os.environ.get(name, "") for name in ("NOTIFY_FD", "PREFORK_FIGURES_FD")]
     notify, figures = (os.fstat(int(fd)).st_ino if fd else 0 for fd in ways)
-    os.environ.update(node_variables(os.environ, config, shared, notify, figures))
+    os.environ.update(node_variables(os.environ, config, shared, notify, figures, claims_inode))
 
 
-def _describe_socket(listener: Listener, fd: int) -> SharedSocket:
-    inode, name = os.fstat(fd).st_ino, listener.socket.getsockname()
+def _open_port_claims() -> int:
+    """Return a file in memory to which the Node processes of this worker append (node/shim.cjs)."""
+    fd = os.memfd_create("prefork-node")
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
+    return fd
+
+
+def _describe_socket(listener: Listener) -> SharedSocket:
+    sock = listener.socket
+    inode, name = os.fstat(sock.fileno()).st_ino, sock.getsockname()
     if isinstance(name, tuple):
         return SharedSocket(inode, host=name[0], port=name[1])
     return SharedSocket(
@@ -144,9 +154,9 @@ def _socket_name(listener: Listener) -> str:
     return f"tcp-{name[1]}" if isinstance(name, tuple) else "unix"
 
 
-def _arrange_descriptors(sockets: list[int], pipes: ProgramPipes) -> None:
-    """Move the sockets to descriptors 3, 4, … and those for READY=1 and for figures behind them. No
-    descriptor beyond these survives the exec."""
+def _arrange_descriptors(sockets: list[int], pipes: ProgramPipes, claims: list[int]) -> None:
+    """Move the sockets to descriptors 3, 4, … and those for READY=1, figures and port claims behind
+    them. No descriptor beyond these survives the exec."""
     # Copies first: the descriptors 3, 4, … may be sockets that are still to be moved.
     copies = [
         duplicate_above_sockets(fd, len(sockets))
@@ -154,6 +164,7 @@ def _arrange_descriptors(sockets: list[int], pipes: ProgramPipes) -> None:
             *sockets,
             connect_notify_socket(pipes.notify_socket),
             connect_notify_socket(pipes.figures_socket, blocking=False),
+            *claims,
         )
     ]
     beyond = FIRST_FD + len(copies)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from prefork.unix.process import set_parent_death_signal
 from prefork.worker.app_api import Stopping
+from prefork.worker.end_signal import END_SIGNAL
 
 if TYPE_CHECKING:
     import asyncio
@@ -64,6 +65,7 @@ class Shutdown:
         self.stopped_at = 0.0
         """When the worker was asked to stop (monotonic)."""
         self._on_stop: Callable[[], None] = _do_nothing
+        self._on_announced_end: Callable[[], None] = _do_nothing
         self._signal = signal.Signals[stop_signal]
         self._kill_timeout = kill_timeout
         self._life_fd = life_fd
@@ -94,6 +96,8 @@ class Shutdown:
 
         signal.signal(self._signal, self._handle_stop_signal)
         signal.signal(signal.SIGQUIT, quit_now)
+        signal.signal(END_SIGNAL, lambda _signum, _frame: self._on_announced_end())
+        signal.siginterrupt(END_SIGNAL, False)
 
     def call_at_stop(self, on_stop: Callable[[], None]) -> None:
         """Call ``on_stop``, perhaps in a signal handler, when the worker is asked to stop; at once,
@@ -102,6 +106,11 @@ class Shutdown:
         self._on_stop = on_stop
         if self.stopping:
             on_stop()
+
+    def call_at_announced_end(self, on_announced_end: Callable[[], None]) -> None:
+        """Call ``on_announced_end`` in a signal handler when the service will end, but the worker
+        is to go on serving (``--stop-delay``)."""
+        self._on_announced_end = on_announced_end
 
     def watch_life_pipe(self, loop: "asyncio.AbstractEventLoop") -> None:
         """Notice the death of the master in the event loop as well: the life pipe ends."""

@@ -1,4 +1,4 @@
-"""What the master gives a worker at its fork, as one value."""
+"""The values that the master gives a worker at its fork, as one value."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -16,6 +16,8 @@ from prefork.worker.program_exec import ProgramPipes
 if TYPE_CHECKING:  # a master of programs imports neither
     from prefork.http.exchange import Exchange
     from prefork.tls.credentials import Credentials
+    from prefork.worker.app_logging import LoggingConfig
+    from prefork.worker.leadership import LeaseMaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,8 @@ class WorkerContext:
     """The queue by which workers hand open connections to each other."""
     ready_fd: int
     """Write end of the ready pipe (wire/ready.py)."""
-    stack_request_fd: int
-    """Readable when the master asks for the stacks of all threads."""
+    order_fd: int
+    """Read end of the order pipe (wire/worker_orders.py)."""
     life_fd: int
     """Read end of the life pipe, which ends when the master dies."""
     row: Row
@@ -58,5 +60,13 @@ class WorkerContext:
     """Opens the logs that need the master's rights; called before the user changes."""
     reopen_logs: Callable[[], None]
     flush_logs: Callable[[], None]
+    are_listeners_stored: bool = False
+    """Whether the service manager keeps copies of the listeners, and starts the next master."""
+    store_folder: str = ""
+    """Folder of the files of the store; empty: there is none."""
+    make_lease: "LeaseMaker | None" = None
+    """Makes the lease by which this worker leads over several machines; None: it needs none."""
+    logging_config: "LoggingConfig | None" = None
+    """How the app's logging is configured; None: prefork leaves it alone."""
     program_pipes: ProgramPipes | None = None
     """Set for a worker that becomes a program in another language."""

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
-from . import machine, report
+from . import machine, report, targets
 from .loads import ALL, Load
 from .options import (
     EXIT_FAILED,
@@ -39,12 +39,19 @@ def build_parser() -> argparse.ArgumentParser:
         "generator on another. The main figure is CPU time per request. Prints Markdown on\n"
         "stdout and progress on stderr.\n\n"
         "scripts/bench manage measures the verbs beside PM2, scripts/bench fair how connections\n"
-        "are spread over workers, scripts/bench versions two checkouts; each has its own --help.",
+        "are spread over workers, scripts/bench store the store beside Redis and others,\n"
+        "scripts/bench versions two checkouts; each has its own --help.",
         epilog=f"loads:\n{loads}\n\npeers:\n{peers}\n\n"
         "Exits with 1 when a server failed under a load; all other figures are measured.",
     )
     add = parser.add_argument
     add_rounds(parser, "loads and peers")
+    add(
+        "--targets",
+        action="store_true",
+        help="measure only what the targets of prefork compare, in about 15 minutes: "
+        f"{targets.ROUNDS} rounds of {targets.SECONDS:g} s",
+    )
     add(
         "--seconds",
         type=parse_duration,
@@ -61,15 +68,19 @@ def build_parser() -> argparse.ArgumentParser:
     add("--loads", nargs="+", default=[], metavar="LOAD", help="measure only these loads")
     add_names(parser, "--peers", "peers", ", in any case")
     add_folder(parser, "bench", "md", "svg", "json")
-    add_publish(parser, "--readme", "write the results in DIR into README.md")
+    add_publish(parser)
     return parser
 
 
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = parse_options(build_parser(), arguments)
-    if options.readme:
+    if options.publish:
         return publish(options.out)
+    if options.targets:
+        options.loads, options.peers = targets.LOADS, targets.PEERS
+        options.rounds = targets.ROUNDS
+        options.warmup, options.seconds = targets.WARMUP, targets.SECONDS
     try:
         loads, peers = select_loads(options.loads), select_peers(options.peers)
     except LookupError as error:

@@ -163,6 +163,8 @@ ALL = (
     ),
     Load("access-log", "hello world, with an access log to a file", HELLO, HELLO_BODY,
          need="access-log"),
+    Load("access-log-varied", "the same, every request with a path and a cookie of its own",
+         HELLO_VARIED, HELLO_BODY, need="access-log", varied=True),
 )  # fmt: skip
 
 LOADS = {load.name: load for load in ALL}

@@ -54,9 +54,13 @@ def add_folder(parser: argparse.ArgumentParser, name: str, *endings: str) -> Non
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help=text)
 
 
-def add_publish(parser: argparse.ArgumentParser, flag: str, text: str) -> None:
-    """Add a flag that writes the results in the folder of --out into the project."""
-    parser.add_argument(flag, action="store_true", help=f"measure nothing: {text}")
+def add_publish(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that writes the results in the folder of --out into the manual."""
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="measure nothing: write the results in DIR into prefork/docs/benchmarks.md",
+    )
 
 
 def parse_count(text: str) -> int:

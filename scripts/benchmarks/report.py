@@ -1,4 +1,4 @@
-"""Writes the files of a run, `bench.json`, `bench.md` and `bench.svg`, and the tables in README.md.
+"""Writes the files of a run, `bench.json`, `bench.md` and `bench.svg`, and the manual's tables.
 
 The JSON file has all results. The other files are made from it and can be made again without
 measuring.
@@ -7,18 +7,21 @@ measuring.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .options import EXIT_FAILED, print_progress
+from .peers import ROOT
 from .picture import render_svg
 from .results import Row, as_json, from_json
 from .table import load_table, measured_loads, ratio_matrix
+from .targets import render_targets
 
 About = dict[str, Any]
 
-LATEST_TABLES, LATEST_PICTURE = "scripts/benchmarks/latest.md", "scripts/benchmarks/latest.svg"
+PAGE, PICTURES = "prefork/docs/benchmarks.md", "prefork/docs/pictures"
 START, END = "<!-- benchmark -->\n", "<!-- /benchmark -->\n"
-README_LOADS = ("hello-varied", "browser-varied", "hello")
 
 COLUMNS = """\
 Every row is one worker on one core, its load on the other. The ratio is a server's CPU time per
@@ -31,8 +34,13 @@ seen by the client; max ms counts requests that were still waiting at the end; m
 process tree, shared pages divided (PSS). All are medians over the rounds."""
 
 
+TARGETS = """\
+What prefork is to reach: its CPU time per request over that of the fastest of the servers that a
+target names. Both are medians of the same run, in which the servers take turns."""
+
+
 class NoResultsError(Exception):
-    """There are no results, or README.md has no place for them."""
+    """There are no results, or the manual has no place for them."""
 
 
 def write(folder: Path, about: About, rows: list[Row]) -> None:
@@ -61,6 +69,8 @@ def render_document(about: About, rows: list[Row]) -> str:
         *(f"- {line}" for line in describe_conditions(about)),
         "",
     ]
+    if table := render_targets(rows):
+        lines += ["## Targets", "", *table, ""]
     lines += ["## All ratios", "", *ratio_matrix(rows), "", COLUMNS, ""]
     for load in measured_loads(rows):
         lines += [f"## {load.name}: {load.title}", "", *load_table(rows, load), ""]
@@ -74,29 +84,54 @@ def render_picture(about: About, rows: list[Row]) -> str:
 
 
 def publish(root: Path, about: About, rows: list[Row]) -> list[Path]:
-    """Write the results into README.md, `latest.md` and `latest.svg`; return the written paths."""
-    path, tables, image = root / "README.md", root / LATEST_TABLES, root / LATEST_PICTURE
-    text = update_readme(path.read_text(), about, rows)
-    path.write_text(text)
-    tables.write_text(render_document(about, rows))
-    image.write_text(render_picture(about, rows))
-    return [path, tables, image]
+    """Write the results into the manual, tables and picture; return the written paths."""
+    page, picture = root / PAGE, root / PICTURES / "benchmarks.svg"
+    text = update_page(page.read_text(), about, rows)
+    page.write_text(text)
+    picture.write_text(render_picture(about, rows))
+    return [page, picture]
 
 
-def update_readme(text: str, about: About, rows: list[Row]) -> str:
-    """Return `text`, the README, with these results between its markers."""
+def update_page(text: str, about: About, rows: list[Row]) -> str:
+    """Return `text`, the page of the manual, with these results between its markers."""
     lines = [COLUMNS, "", *(f"- {line}" for line in describe_conditions(about)), ""]
+    if table := render_targets(rows):
+        lines += [TARGETS, "", *table, ""]
     lines += [
-        f"![CPU time per request of prefork and its peers]({LATEST_PICTURE})",
+        "![CPU time per request of prefork and its peers](pictures/benchmarks.svg)",
         "",
         *ratio_matrix(rows),
         "",
     ]
     for load in measured_loads(rows):
-        if load.name in README_LOADS:
-            lines += [f"**{load.title}**", "", *load_table(rows, load), ""]
-    lines += [f"`{LATEST_TABLES}` has the tables of all loads.", ""]
+        lines += [f"### {load.name}: {load.title}", "", *load_table(rows, load), ""]
     return replace_between(text, START, END, lines[:-1])
+
+
+def publish_section(name: str, folder: Path, render: Callable[[About], list[str]]) -> int:
+    """Write the results of `scripts/bench NAME` in `folder` into its section of the manual, and
+    return the exit code. `render` returns the lines of the section, from the results."""
+    page = ROOT / PAGE
+    try:
+        lines = render(json.loads((folder / f"{name}.json").read_text()))
+        text = replace_section(page.read_text(), name, lines)
+    except FileNotFoundError:
+        print_progress(f"no {name}.json in {folder}; run scripts/bench {name} first")
+        return EXIT_FAILED
+    except NoResultsError as error:
+        print_progress(str(error))
+        return EXIT_FAILED
+    page.write_text(text)
+    print_progress(f"wrote {PAGE}")
+    return 0
+
+
+def replace_section(text: str, name: str, lines: list[str]) -> str:
+    """Return `text`, the page of the manual, with `lines` between the markers of a benchmark.
+
+    Raises NoResultsError without the markers.
+    """
+    return replace_between(text, f"<!-- {name} -->\n", f"<!-- /{name} -->\n", lines)
 
 
 def replace_between(text: str, start: str, end: str, lines: list[str]) -> str:
@@ -107,7 +142,7 @@ def replace_between(text: str, start: str, end: str, lines: list[str]) -> str:
     before, found_start, rest = text.partition(start)
     _, found_end, after = rest.partition(end)
     if not (found_start and found_end):
-        raise NoResultsError(f"README.md has no lines {start.strip()} and {end.strip()}")
+        raise NoResultsError(f"{PAGE} has no lines {start.strip()} and {end.strip()}")
     return before + start + "\n".join([*lines, ""]) + end + after
 
 

@@ -15,7 +15,7 @@ left: list[int] = []
 
 @asynccontextmanager
 async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, str]]:
-    """What it yields is in the state of each connection."""
+    """The values that it yields are in the state of each connection."""
     yield {"greeting": "hello"}
 
 

@@ -14,7 +14,7 @@ Send = Callable[[Event], Awaitable[None]]
 PATIENCE = 20.0
 
 events: list[str] = []
-"""What happened to the apps, in order; ``/events`` tells it."""
+"""The events of the apps, in order; ``/events`` tells it."""
 
 gates: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
 """Opened by ``/open/NAME``."""

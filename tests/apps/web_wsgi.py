@@ -12,7 +12,7 @@ Start = Callable[..., Callable[[bytes], None]]
 PATIENCE = 20.0
 
 events: list[str] = []
-"""What happened to the apps, in order; ``/events`` tells it."""
+"""The events of the apps, in order; ``/events`` tells it."""
 
 gates: dict[str, threading.Event] = defaultdict(threading.Event)
 """Opened by ``/open/NAME``."""

@@ -103,6 +103,8 @@ def check(server: MemoryServer, reader: "HeadReader", data: bytes) -> bool:
     assert (head.path, head.query) == (path, query), data
     other = ParsedHead(head.target, head.headers)
     other.method, other.path, other.query = head.method, path, query
+    names = (*(name for name, _ in head.headers), b"x-never-sent", b"")
+    assert head.find_fields(names) == other.find_fields(names), data
     expected: dict[str, Any] = {}
     wsgi_environ._add_head(expected, other)
     found: dict[str, Any] = {}

@@ -36,6 +36,7 @@ RANDOM = random.Random(int(os.environ.get("ATTACK_SEED", "1")))
 
 def find_object(kind: str) -> Any:
     """Return the object of this class that this process has."""
+    gc.unfreeze()  # else the collector does not know the objects of the master
     for each in gc.get_objects():
         if f"{type(each).__module__}.{type(each).__name__}" == kind:
             return each

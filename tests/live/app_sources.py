@@ -41,6 +41,13 @@ def hold():
 """
 """``GET /hold`` blocks in the Gate called ``gate``."""
 
+ENVIRONMENT = """
+import json
+def environment():
+    return json.dumps(dict(os.environ)).encode()
+"""
+"""``GET /environment`` returns the variables of the worker."""
+
 ASYNC_HOLD = """
 import asyncio
 async def hold():

@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass
 class Phase:
-    """What the clients saw of requests that began in a phase. ``slowest``: seconds from the
+    """The view of the clients of requests that began in a phase. ``slowest``: seconds from the
     beginning of a request, connecting included, to its end. ``gap``: longest time in seconds
     without a response."""
 
@@ -313,7 +313,7 @@ async def _run(port: int, keep: int, fresh: int, pause: float, ca: str) -> None:
     await clients.serve_parent(reader)
     await asyncio.gather(*tasks)
     print(json.dumps(asdict(Report(clients.phases, clients.failures))), flush=True)
-    # What remains in closing connections does not matter.
+    # Bytes that remain in closing connections do not matter.
     os._exit(0)
 
 

@@ -24,6 +24,8 @@ from typing import IO, TypeVar
 
 import psutil
 
+from prefork.config.platform_variables import PLATFORM_VARIABLES
+
 T = TypeVar("T")
 APPS = Path(__file__).parent.parent / "apps"
 """The folder of the apps that tests serve, for --pythonpath."""
@@ -51,6 +53,14 @@ def wait_for(happened: Callable[[], T], what: str, patience: float = PATIENCE) -
         time.sleep(0.005)
 
 
+def own_environment() -> dict[str, str]:
+    """Return the environment of this process without the variables that prefork reads, but for the
+    one that chooses the build."""
+    dropped = {name for name in os.environ if name.startswith("PREFORK_")} - {"PREFORK_PURE"}
+    dropped |= set(PLATFORM_VARIABLES)
+    return {name: value for name, value in os.environ.items() if name not in dropped}
+
+
 SERVERS: list["Server"] = []
 """The servers of the test that runs; their logs are shown when it fails (conftest.py)."""
 
@@ -72,7 +82,7 @@ def command_line(process: psutil.Process) -> str:
 
 
 class Server:
-    """A prefork master that runs in the foreground."""
+    """A prefork master that runs in the foreground, or another ``program``."""
 
     def __init__(
         self,
@@ -81,15 +91,15 @@ class Server:
         env: dict[str, str] | None = None,
         prefix: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
-        program: Sequence[str] = ("-m", "prefork"),
+        program: Sequence[str] = (sys.executable, "-m", "prefork"),
         stdout: IO[bytes] | None = None,
     ) -> None:
         self.cwd = cwd
         self.lines: list[str] = []
         self._news = threading.Condition()
-        environ = {k: v for k, v in os.environ.items() if not k.startswith("PREFORK_")}
+        environ = own_environment()
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, *program, *arguments],
+            [*prefix, *program, *arguments],
             cwd=cwd,
             pass_fds=pass_fds,
             env={**environ, "PWD": str(cwd), "PREFORK_HOME": HOME, **(env or {})},
@@ -263,7 +273,7 @@ def command(
 ) -> subprocess.CompletedProcess[str]:
     """Run a prefork command that ends by itself. Processes that it leaves in its group are
     killed."""
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("PREFORK_")}
+    environ = own_environment()
     process = subprocess.Popen(
         [*prefix, sys.executable, "-m", "prefork", *arguments],
         cwd=cwd,

@@ -63,3 +63,12 @@ def is_closed(connection: socket.socket) -> bool:
         return bool(readable) and connection.recv(1) == b""
     except ConnectionResetError:
         return True
+
+
+def ask_unix(path: Path) -> bytes:
+    """Return the response to a GET request over a unix socket, until the server closes."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(PATIENCE)
+        connection.connect(str(path))
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+        return b"".join(iter(lambda: connection.recv(65536), b""))

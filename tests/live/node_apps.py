@@ -49,7 +49,7 @@ def lose_nothing(
             write_app(folder, source, version, file)
 
     name = f"node-{os.getpid()}"
-    options = ("-b", "127.0.0.1:0", "-n", name, "--surge", "4", "--ready", "notify")
+    options = ("-b", "127.0.0.1:0", "-n", name, "--surge", "4")
     write_version(1)
     with (
         running_program(folder, program, *options, workers=4) as server,

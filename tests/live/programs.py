@@ -1,6 +1,7 @@
 """Helpers: servers of programs, their entries in the list, and the Node program that tells its
 version."""
 
+import http.client
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,7 +12,7 @@ import psutil
 import pytest
 
 from prefork import Client
-from tests.live.harness import APPS, HOME, Server
+from tests.live.harness import APPS, HOME, PATIENCE, Server
 
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
 
@@ -39,6 +40,16 @@ def listed(name: str) -> dict[str, Any]:
     """Return the entry of this app in the list, after its master read all earlier messages."""
     (app,) = [app for app in Client(Path(HOME)).apps() if app["name"] == name]
     return app
+
+
+def fetch_body(port: int, host: str = "127.0.0.1") -> bytes:
+    """Return the body of a GET request for ``/`` on a connection of its own."""
+    client = http.client.HTTPConnection(host, port, timeout=PATIENCE)
+    try:
+        client.request("GET", "/")
+        return client.getresponse().read()
+    finally:
+        client.close()
 
 
 def write_node(folder: Path, version: int) -> None:

@@ -6,13 +6,13 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.live.harness import PATIENCE, command
 from tests.live.home import Home, fetch, temporary_home
+from tests.live.small_disk import fill, small_disk
 from tests.pure.children import as_root
 
 BUG = "bug in prefork"
@@ -22,33 +22,6 @@ BUG = "bug in prefork"
 def home(tmp_path: Path) -> Iterator[Home]:
     with temporary_home(tmp_path) as home:
         yield home
-
-
-@contextmanager
-def small_disk(where: Path) -> Iterator[Path]:
-    """Yield a file system of a few pages. Needs root."""
-    where.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=32k,mode=755", "small", str(where)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {done.stderr}")
-    try:
-        yield where
-    finally:
-        subprocess.run(["umount", "--lazy", str(where)], check=True)
-
-
-def fill(folder: Path) -> None:
-    with (folder / "filling").open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            pass
 
 
 def run_to(

@@ -291,6 +291,7 @@ def test_at_the_end_of_the_master_all_requests_are_answered(
         assert all(wire.answer().status == 200 for wire in wires)
 
 
+@pytest.mark.load
 def test_a_killed_worker_loses_its_own_requests_and_no_connection_in_the_queue(
     tmp_path: Path,
 ) -> None:
@@ -310,8 +311,9 @@ def test_a_killed_worker_loses_its_own_requests_and_no_connection_in_the_queue(
     assert len(report.failures) <= 3
 
 
-def test_a_stop_divides_the_remaining_connections_and_answers_all(tmp_path: Path) -> None:
-    """The calls are long, and together take longer than --linger."""
+def test_a_stop_answers_all_requests_however_long_they_take_together(tmp_path: Path) -> None:
+    """Together they take longer than --linger. How workers that leave divide what is in the handoff
+    queue is in test_handoff_queue.py."""
     with (
         serving(tmp_path, "fair:wsgi", FOLDER, "--linger=300ms", workers=4) as server,
         clients(lambda: tcp(server)) as wires,
@@ -320,9 +322,7 @@ def test_a_stop_divides_the_remaining_connections_and_answers_all(tmp_path: Path
         for wire in wires:
             wire.send(get("/0.4"))
         server.send(signal.SIGTERM)
-        answers = [wire.answer() for wire in wires]
-        # Twelve over four workers; one that is about to exit may have none.
-        assert max(Counter(answer.body for answer in answers).values()) <= 6
+        assert all(wire.answer().status == 200 for wire in wires)
         assert server.wait_exit() == 0
 
 

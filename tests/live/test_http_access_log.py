@@ -7,12 +7,13 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.live.harness import PATIENCE, Server, wait_for
+from tests.live.harness import PATIENCE, Server, serving, wait_for
 from tests.live.raw_client import ask, chunked, get, post, tcp, unix
 from tests.live.web_apps import KINDS, lazy_servers, open_gate, serving_app
 
@@ -376,3 +377,27 @@ def test_a_quick_stop_writes_waiting_lines(tmp_path: Path) -> None:
         assert log.server.wait_exit() == 0
         # The last request may be cut between its response and its line.
         assert len(log.path.read_text().splitlines()) in (9, 10)
+
+
+APP_WITH_A_ZONE = """\
+import os, time
+os.environ["TZ"] = "Pacific/Kiritimati"  # as Django does, from its TIME_ZONE
+time.tzset()
+def app(environ, start_response):
+    raise ValueError("wrong")
+"""
+
+
+def test_the_logs_keep_the_zone_of_the_master_when_an_app_sets_another(tmp_path: Path) -> None:
+    (tmp_path / "zoned.py").write_text(APP_WITH_A_ZONE)
+    options = ("--access-log", "access.log", "--access-log-format", "%(t)s %(time)s")
+    with serving(tmp_path, "zoned:app", *options, env={"TZ": "UTC-3"}) as server:
+        assert ask(server, get("/")).status == 500
+        stamps = [
+            datetime.fromisoformat(server.wait_log(rf"^(\S+ [\d:]+)\.\d+ .*{text}")[1])
+            for text in ("listening on", "the app failed")
+        ]
+        assert abs(stamps[0] - stamps[1]) < timedelta(hours=1)
+        lines = tmp_path / "access.log"
+        wait_for(lambda: lines.read_text().endswith("\n"), "the line of the request")
+        assert re.search(r" \+0300\] \S+\+03:00\n", lines.read_text())

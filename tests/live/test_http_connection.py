@@ -399,6 +399,7 @@ def test_a_name_with_an_underscore_cannot_pose_as_one_with_a_dash(
     if kind == "asgi":
         pytest.skip("ASGI has the names as they were sent")
     fields = ("X_User: evil", "X-User: good", "Content_Length: 5", "Content-Type: a/b")
+    fields += ("X-Forwarded-Client_Cert: evil",)
     dump = ask(server, get("/dump", *fields)).body.decode()
     assert '"HTTP_X_USER": "good"' in dump
     assert '"CONTENT_TYPE": "a/b"' in dump

@@ -7,6 +7,7 @@ import http.client
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -43,7 +44,7 @@ def served(tmp_path: Path, *arguments: str, home: Path | None = None) -> Iterato
     """From an environment in the folder ``env``, without any other (-S)."""
     words = ("-b", "127.0.0.1:0", "-w", "1", "--pythonpath", str(APPS), *arguments)
     env = {"PYTHONPATH": str(tmp_path / "env")}
-    server = Server(*words, cwd=tmp_path, env=env, program=("-S", "-m", "prefork"))
+    server = Server(*words, cwd=tmp_path, env=env, program=(sys.executable, "-S", "-m", "prefork"))
     try:
         yield server.ready()
     finally:

@@ -3,7 +3,8 @@
 import json
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,6 +48,34 @@ def body(server: Server, target: str) -> bytes:
 
 def closings(server: Server, name: str) -> int:
     return int(json.loads(body(server, "/what_was_closed")).count(name))
+
+
+WAITS_AT_IMPORT = """\
+import asyncio, os, sys, time
+print("imports", file=sys.stderr, flush=True)
+while not os.path.exists("gate"):
+    time.sleep(0.01)
+def app(environ, start_response):
+    start_response("200 OK", [])
+    try:
+        return [str(asyncio.get_running_loop()).encode()]
+    except RuntimeError:
+        return [b"hidden"]
+"""
+
+
+def test_no_request_sees_the_running_loop_of_the_worker(tmp_path: Path) -> None:
+    """Not even those that waited while the worker started: it looks for them in its first step."""
+    (tmp_path / "waits.py").write_text(WAITS_AT_IMPORT)
+    server = Server("-b", "127.0.0.1:0", "-w", "1", "waits:app", cwd=tmp_path)
+    try:
+        server.wait_log("^imports$")
+        with ExitStack() as open_until_end:
+            wires = [open_until_end.enter_context(tcp(server)).send(get("/")) for _ in range(8)]
+            (tmp_path / "gate").touch()
+            assert {wire.answer().body for wire in wires} == {b"hidden"}
+    finally:
+        server.destroy()
 
 
 def test_the_validator_of_the_standard_library_finds_nothing(validated: Server) -> None:

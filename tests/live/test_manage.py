@@ -79,7 +79,7 @@ def test_a_name_is_taken_while_its_app_runs(home: Home) -> None:
         (["scale", "web", "-4"], "to stop all of them use stop"),
         (["reload", "/(/"], "is no regular expression"),
         (["start", "--name", "a/b", "web:app"], "the name 'a/b' cannot be used"),
-        (["stop"], "the following arguments are required"),
+        (["stop"], "APP is missing: names, namespaces, all"),
         (["start", "--worker", "3", "web:app"], "--workers"),
     ],
 )
@@ -98,6 +98,19 @@ def test_a_master_that_was_killed_is_dead_and_can_be_started_again(home: Home) -
     assert "dead" in home.run_ok("list")
     home.run_ok("start", "web")
     assert home.app()["pid"] != pid
+
+
+def test_the_build_that_serves_is_shown(home: Home) -> None:
+    """It is that of the master, and not that of the command."""
+    assert (
+        home.run("start", "-b", "127.0.0.1:0", "-n", "web", "web:app", PREFORK_PURE="1").returncode
+        == 0
+    )
+    assert home.app()["build"] == "pure Python"
+    assert re.search(r"^build +pure Python *$", home.run_ok("show", "web"), re.MULTILINE)
+    assert re.search(r"^  version \S+ \(pure Python\)", home.run_ok("report", "web"), re.MULTILINE)
+    home.run_ok("start", "-n", "job", "--", "sleep", "1000")
+    assert home.app("job")["build"] == ""
 
 
 def test_a_hung_master_is_listed_and_can_be_killed(home: Home) -> None:
@@ -172,7 +185,7 @@ def test_events_are_sent_as_they_happen(home: Home) -> None:
 def test_why_lists_deaths_that_were_not_planned(home: Home) -> None:
     home.start()
     pid = home.app()["workers"][0]["pid"]
-    assert home.run_ok("why", "web") == "no worker has died\n"
+    assert home.run_ok("why", "web") == "web: no worker has died\n"
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: home.app()["restarts"] == 1, "it was replaced")
     assert f"worker 0 (pid {pid}, gen 1): killed by a signal (SIGKILL)" in home.run_ok("why", "web")

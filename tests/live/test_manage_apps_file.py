@@ -1,5 +1,7 @@
 """Apps from a file: missing apps start, changed apps reload, the others keep running."""
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,23 @@ def test_a_mistake_in_the_table_of_another_app_prevents_no_reload(home: Home) ->
     assert "wrokers" in home.run_failing(100, "start", "prefork.toml")
 
 
+def test_a_file_whose_app_is_frozen_or_hangs_is_not_as_it_should_be(home: Home) -> None:
+    home.write("one.toml", '[apps.web]\napp = "web:app"\nbind = "127.0.0.1:0"\n')
+    home.run_ok("start", "one.toml")
+    home.write("web.py", "import nonsense\n")
+    home.run_failing(102, "reload", "web")
+    said = home.run_failing(102, "start", "one.toml")
+    assert "web: unchanged, but frozen: the last reload failed, and gen 1 serves on: " in said
+    assert "importing web failed" in said
+    assert "`prefork reload web`" in said
+    assert "frozen" in home.run_ok("start", "one.toml", "--dry-run")
+    home.write("web.py", ECHO)
+    home.run_ok("reload", "web")
+    assert home.run_ok("start", "one.toml") == "web: unchanged\n"
+    os.kill(home.app()["pid"], signal.SIGSTOP)
+    assert "`prefork stop --force web`" in home.run_failing(111, "start", "one.toml")
+
+
 def test_a_file_of_one_app_is_started_by_its_name_too(home: Home) -> None:
     home.write("one.toml", 'app = "web:app"\nbind = "127.0.0.1:0"\nname = "single"\n')
     home.run_ok("start", "one.toml")
@@ -163,14 +182,13 @@ def test_a_file_of_one_app_is_started_by_its_name_too(home: Home) -> None:
         (["start", "prefork.toml", "--only", "wbe"], "no [apps.wbe]; did you mean web?"),
         (["start", "prefork.toml", "--env", "prodction"], "did you mean production?"),
         (["start", "nope.toml"], "cannot read"),
-        (["start", "prefork.toml", "-w", "4"], "unrecognized arguments"),
+        (["start", "prefork.toml", "-w", "4"], "-w is an option of serving, and start FILE takes"),
         (["-c", "prefork.toml"], "has several apps"),
         (["--section", "web", "web:app"], "--section needs the file"),
         (["relaod", "web"], "there is no verb relaod; did you mean reload?"),
-        (["help", "relaod"], "there is no verb relaod; did you mean reload?"),
-        (["kill", "web"], "there is no verb kill: prefork stop APP --quick"),
-        (["ps"], "there is no verb ps: prefork list"),
-        (["status"], "prefork show APP one of them. An app of this name is status:CALLABLE"),
+        (["help", "relaod"], "no topic, verb or option relaod; did you mean reload"),
+        (["kill", "web"], "there is no verb kill as in PM2: prefork stop APP --quick"),
+        (["serve"], "in the background. An app of this name is serve:CALLABLE"),
         (["update"], "pip installs a new prefork"),
     ],
 )
@@ -180,18 +198,18 @@ def test_wrong_arguments_are_refused_with_a_hint(
     assert expected in home.run_failing(100, *arguments)
 
 
-@pytest.mark.parametrize("word", ["help", "version", "kill", "ps", "status", "update"])
+@pytest.mark.parametrize("word", ["help", "version", "kill", "ps", "status", "update", "deploy"])
 def test_a_word_with_a_meaning_is_not_imported_and_served(home: Home, word: str) -> None:
     home.write(f"{word}.py", "raise SystemExit('imported')")
     done = home.run(word)
     assert "imported" not in done.stdout + done.stderr
-    assert done.returncode == (0 if word in ("help", "version") else 100)
+    assert done.returncode == (100 if word in ("kill", "update", "deploy") else 0)
 
 
 def test_help_and_version_are_words_too(home: Home) -> None:
-    assert home.run_ok("help") == home.run_ok("--help")
-    assert home.run_ok("help", "reload") == home.run_ok("reload", "--help")
-    assert home.run_ok("help", "start") == home.run_ok("start", "--help")
+    # The manual also names the options that other servers call so, as in gunicorn's --reload.
+    assert home.run_ok("help", "reload").startswith(home.run_ok("reload", "--help"))
+    assert home.run_ok("help", "start").startswith(home.run_ok("start", "--help"))
     assert home.run_ok("version") == home.run_ok("--version")
 
 

@@ -69,8 +69,8 @@ ALLOWED: dict[str, dict[int, tuple[str, ...]]] = {
     },
     "restart": {
         0: (
-            r"(\w+: nothing needs a restart.*\n)?(\w+: does not run\n)?" + STARTED,
-            r"\w+: nothing needs a restart.*\n\w+: reloaded to gen \d+ in [\d.]+s",
+            r"(\w+: does not run\n)?" + STARTED,
+            r"\w+: reloaded to gen \d+ in [\d.]+s\n\w+: nothing needs a restart.*",
             rf"\w+: stopped\n{STARTED}",
         ),
         100: (*NOT_STARTED, *NOT_RUNNING, UNKNOWN),

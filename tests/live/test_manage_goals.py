@@ -320,7 +320,10 @@ def test_a_job_that_is_done_at_once_was_started_well(home: Home) -> None:
     app = home.app("job")
     assert (app["state"], app["status"]) == ("stopped", done.removeprefix("job: ").rstrip())
     home.run_ok("delete", "job")
-    assert "ended before it was ready (exit code 1)" in home.run_failing(102, *words, "--", "false")
+    said = home.run_failing(102, *words, "--", "sh", "-c", "echo 'no table' && false")
+    assert "ended before it was ready (exit code 1); it printed nothing on stderr" in said
+    name = re.findall(r"`prefork logs (\S+) --out`", said)[0]
+    assert "no table" in home.run_ok("logs", name, "--out")
     assert home.app("job")["state"] == "failed"
 
 

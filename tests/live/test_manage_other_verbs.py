@@ -83,7 +83,7 @@ def test_arguments_are_resurrected_as_they_were(home: Home) -> None:
     [
         (["stop", ODD[-1]], 100, r"there is no app '\udcff\udc80'"),
         (["list", ODD[-1]], 100, r"unrecognized arguments: \udcff\udc80"),
-        (["help", ODD[-1]], 100, r"there is no verb \udcff\udc80"),
+        (["help", ODD[-1]], 100, r"no topic, verb or option \udcff\udc80"),
         (["-c", ODD[-1], "web:app"], 100, r"cannot read .*/\udcff\udc80"),
         (["--chdir", ODD[-1], "web:app"], 100, r"there is no folder .*/\udcff\udc80"),
         (["-b", "127.0.0.1:0", ODD[-1]], 102, r"there is no module '\udcff\udc80'"),
@@ -130,7 +130,8 @@ def test_init_writes_a_valid_file_and_overwrites_none(home: Home) -> None:
     home.run_ok("init")
     home.write("myapp.py", APP.format(text="x").replace("def app", "def main"))
     assert "web: ok: myapp:main" in home.run_ok("check", "prefork.toml")
-    assert "web:app: ok" in home.run_ok("check", "web:app")
+    assert home.run_ok("check", "web:app").startswith("ok: web:app: wsgi")
+    assert home.run_failing(102, "check", "web:no").startswith("prefork: web:no: web has no 'no'")
     assert "there is a prefork.toml" in home.run_failing(100, "init")
     home.write("myapp.py", "1 / 0\n")
     assert "ZeroDivisionError" in home.run_failing(102, "check", "prefork.toml")
@@ -139,8 +140,8 @@ def test_init_writes_a_valid_file_and_overwrites_none(home: Home) -> None:
 def test_startup_writes_a_unit_of_this_home(home: Home, tmp_path: Path) -> None:
     unit_text = home.run_ok("startup", "--user", "--dry-run")
     assert f'Environment="PREFORK_HOME={home.home}"' in unit_text
-    assert f'ExecStart="{sys.executable}" -m prefork resurrect' in unit_text
-    assert "# systemctl --user enable prefork.service" in unit_text
+    assert f'ExecStart=-"{sys.executable}" -m prefork resurrect' in unit_text
+    assert "# systemctl --user enable prefork-resurrect.service" in unit_text
     # A reader that closes the pipe is no error of prefork.
     command = f"{sys.executable} -m prefork startup --user --dry-run"
     shell = f"set -o pipefail; {command} | true; {command} | head -1"
@@ -155,15 +156,29 @@ def test_startup_writes_a_unit_of_this_home(home: Home, tmp_path: Path) -> None:
     systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
     systemctl.chmod(0o755)
     environ = {"XDG_CONFIG_HOME": str(tmp_path / "config"), "PATH": f"{tools}:/usr/bin:/bin"}
+    unit = tmp_path / "config/systemd/user/prefork-resurrect.service"
     assert home.run("startup", "--user", **environ).returncode == 0
-    unit = tmp_path / "config/systemd/user/prefork.service"
     assert unit.read_text() in unit_text
+    assert home.run("startup", "--user", **environ).returncode == 0, "once more"
+    for foreign in ("[Service]\n", ""):
+        unit.write_text(foreign)
+        for verb in ("startup", "unstartup"):
+            done = home.run(verb, "--user", **environ)
+            assert done.returncode == 100
+            assert f"{unit} was not written by `prefork startup`" in done.stderr
+            assert unit.read_text() == foreign
+    unit.unlink()
+    unit.symlink_to("/dev/null")  # as systemctl mask does
+    assert home.run("startup", "--user", **environ).returncode == 100
+    assert unit.is_symlink()
+    unit.unlink()
+    assert home.run("startup", "--user", **environ).returncode == 0
     assert home.run("unstartup", "--user", **environ).returncode == 0
     assert not unit.exists()
     assert home.run("unstartup", "--user", **environ).returncode == 100
     asked = (tmp_path / "asked").read_text().splitlines()
-    assert asked[1] == "--user enable prefork.service"
-    assert asked[2] == "--user disable prefork.service"
+    assert asked[1] == "--user enable prefork-resurrect.service"
+    assert asked[-2] == "--user disable prefork-resurrect.service"
 
 
 def test_values_of_variables_are_masked_unless_revealed(home: Home) -> None:

@@ -166,7 +166,7 @@ def test_wrong_variables_are_reported_in_one_line(
         ("umask = 27", 'expected octal digits in quotes, as in "027"'),
         ("[workers]\ncount = 3", "workers = {'count': 3} is wrong: expected"),
         ("bind = 8000.5", "bind = 8000.5 is wrong: expected"),
-        ("\udcff = 1", "is no valid TOML"),
+        ("\udcff = 1", "is not encoded in UTF-8"),
     ],
     ids=lambda value: value.split("\n")[0].encode("ascii", "replace").decode(),
 )

@@ -109,7 +109,7 @@ BREAKAGES: list[tuple[Callable[[Path], None], str]] = [
     (break_import, r"worker 0: app:app: importing app failed"),
     (break_toml, r"prefork\.toml is no valid TOML"),
     (misspell_key, r"prefork\.toml: no option is called 'workerz'; did you mean workers\?"),
-    (never_get_ready, r"worker 0: not ready in time"),
+    (never_get_ready, r"worker 0: not ready within --boot-timeout 1s: it is at"),
     (exit_at_import, r"worker 0: boot failure \(exit code 7\)"),
 ]
 

@@ -15,6 +15,7 @@ from tests.live.app_sources import ASYNC_HOLD, HOLD, write_version
 from tests.live.client_load import client_load
 from tests.live.harness import Server, serving, wait_for
 from tests.live.held_requests import Gate, read_response, send_request
+from tests.live.stopped_processes import has_pending, stop_process
 
 
 @pytest.fixture
@@ -31,13 +32,6 @@ def barrier(server: Server) -> None:
         before = server.count("reopened the logs")
         server.send(signal.SIGUSR1)
         server.wait_log("reopened the logs", before + 1)
-
-
-def is_pending(pid: int, signum: int) -> bool:
-    """Whether the process blocks a signal that was sent to it."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    pending = re.search(r"^ShdPnd:\s*([0-9a-f]+)", status, re.MULTILINE)
-    return pending is not None and bool(int(pending[1], 16) & 1 << signum - 1)
 
 
 def newest(server: Server) -> int:
@@ -140,10 +134,10 @@ def test_a_stop_reaches_a_worker_that_was_forked_this_moment(tmp_path: Path) -> 
     server = Server("-b", "127.0.0.1:0", "app:app", cwd=tmp_path)
     try:
         (worker,) = wait_for(server.workers, "the worker was forked")
-        os.kill(worker.pid, signal.SIGSTOP)
+        stop_process(worker)
         server.send(signal.SIGTERM)
-        wait_for(lambda: is_pending(worker.pid, signal.SIGTERM), "the stop signal waits for it")
-        os.kill(worker.pid, signal.SIGCONT)
+        wait_for(lambda: has_pending(worker, signal.SIGTERM), "the stop signal waits for it")
+        worker.resume()
         assert server.wait_exit(10) == 0
     finally:
         server.destroy()
@@ -207,7 +201,7 @@ def test_a_quick_stop_waits_for_no_request(
 def test_a_quick_stop_kills_a_worker_that_does_not_react(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     with serving(tmp_path, "app:app", "--timeout", "off") as server:
-        server.workers()[0].suspend()
+        stop_process(server.workers()[0])
         server.send(signal.SIGQUIT)
         assert server.wait_exit(10) == 0
         assert server.is_gone()
@@ -406,8 +400,10 @@ def test_usr2_is_answered_with_a_warning_only(tmp_path: Path) -> None:
 def test_a_signal_to_all_workers_at_once_kills_none(
     tmp_path: Path, name: str, interface: str
 ) -> None:
-    """What an operator sends to a whole group reaches the workers, too. ALRM is no such signal:
-    it shows that this test can fail."""
+    """A signal that an operator sends to a whole group reaches the workers, too.
+
+    ALRM is no such signal: it shows that this test can fail.
+    """
     with serving(tmp_path, f"prefork.demo:{interface}", workers=2) as server:
         before = {worker.pid for worker in server.workers()}
         for worker in server.workers():

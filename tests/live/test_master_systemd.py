@@ -1,10 +1,11 @@
-"""The protocol with a service manager (notifications, sockets), and the listening addresses."""
+"""The protocol with a service manager: notifications, stored sockets, reloads, the journal."""
 
 import os
 import re
+import select
 import signal
 import socket
-import stat
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -12,37 +13,51 @@ from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.live.app_sources import write_version
-from tests.live.harness import PATIENCE, Server, command, serving, wait_for
+from prefork import Client
+from prefork.unix.journal import JOURNAL_SOCKET
+from tests.live.app_sources import ENVIRONMENT, write_version
+from tests.live.harness import (
+    HOME,
+    PATIENCE,
+    Server,
+    command,
+    is_alive,
+    own_environment,
+    serving,
+    wait_for,
+)
 from tests.live.held_requests import Gate, read_response, send_request
-
-ENVIRONMENT = """
-import json
-def environment():
-    return json.dumps(dict(os.environ)).encode()
-"""
+from tests.live.socket_activation import activation
+from tests.live.stopped_processes import stop_process
 
 
 class Manager:
-    """A service manager: the other end of NOTIFY_SOCKET. ``said``: all messages so far."""
+    """A service manager: the other end of NOTIFY_SOCKET.
+
+    ``said``: all messages so far. ``stored``: the sockets that came with them.
+    """
 
     def __init__(self, path: Path) -> None:
         self.said: list[str] = []
+        self.stored: list[socket.socket] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
         self._read = 0
 
     def close(self) -> None:
         self._socket.close()
+        for each in self.stored:
+            each.close()
 
     def listen(self, timeout: float = 0.0) -> bool:
         """Receive one message, if there is one."""
         self._socket.settimeout(timeout)
         try:
-            self.said.append(self._socket.recv(4096).decode())
+            data, fds, _, _ = socket.recv_fds(self._socket, 4096, 8)
+            self.said.append(data.decode())
+            self.stored += [socket.socket(fileno=fd) for fd in fds]
         except (BlockingIOError, TimeoutError):
             return False
         return True
@@ -112,6 +127,31 @@ def test_ready_is_never_sent_for_an_app_that_fails(
         assert not manager.has_said("READY")
     finally:
         server.destroy()
+
+
+def test_the_entry_of_a_service_stays_when_it_fails_and_goes_when_it_ends(
+    tmp_path: Path, manager: Manager, told: dict[str, str]
+) -> None:
+    """Its service manager starts it again, and its operator asks in between."""
+    home = Client(tmp_path / "home")
+    environ = {**told, "PREFORK_HOME": str(home.home)}
+    (tmp_path / "app.py").write_text("raise LookupError('no such luck')\n")
+    for notified in (environ, environ, {"PREFORK_HOME": str(home.home)}):
+        server = Server("-b", "127.0.0.1:0", "app:app", cwd=tmp_path, env=notified)
+        try:
+            assert server.wait_exit() == 102
+        finally:
+            server.destroy()
+        listed = [(app["name"], app["state"], app["exit_code"]) for app in home.apps()]
+        assert listed == ([("app", "failed", 102)] if "NOTIFY_SOCKET" in notified else [])
+        said = command("why", "app", cwd=tmp_path, env=notified).stdout
+        assert ("LookupError: no such luck" in said) == bool(listed)
+    write_version(tmp_path, 1)
+    with serving(tmp_path, "app:app", env=environ) as server:
+        assert [app["state"] for app in home.apps()] == ["running"]
+        server.send(signal.SIGTERM)
+        assert server.wait_exit() == 0
+        assert home.apps() == []
 
 
 def break_app(folder: Path) -> None:
@@ -261,199 +301,142 @@ def test_a_daemon_announces_its_main_pid(
         wait_for(lambda: not (tmp_path / "x.pid").exists(), "it stops")
 
 
-# Socket activation.
-
-# The work of systemd between fork and exec: sockets at 3 and up, and LISTEN_PID.
-ACTIVATE = """
-import fcntl, os, sys
-count = int(sys.argv[1])
-fds = [fcntl.fcntl(int(word), fcntl.F_DUPFD_CLOEXEC, 100) for word in sys.argv[2:2 + count]]
-os.closerange(3, 100)
-for number, fd in enumerate(fds, 3):
-    os.dup2(fd, number)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(count))
-command = sys.argv[2 + count:]
-os.execv(command[0], command)
-"""
+# The descriptor store.
 
 
-def activation(*sockets: socket.socket) -> list[str]:
-    """Return the prefix of a command that is to inherit the sockets."""
-    fds = [str(sock.fileno()) for sock in sockets]
-    return [sys.executable, "-c", ACTIVATE, str(len(fds)), *fds]
-
-
-def ask_unix(path: Path) -> bytes:
-    """The answer over a unix socket, until the server closes."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(PATIENCE)
-        connection.connect(str(path))
-        connection.sendall(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
-        return b"".join(iter(lambda: connection.recv(65536), b""))
-
-
-def test_inherited_sockets_are_served_and_kept_over_a_reload(tmp_path: Path) -> None:
+def test_a_stored_socket_serves_again_after_a_crash_until_bind_changes(
+    tmp_path: Path, manager: Manager, told: dict[str, str]
+) -> None:
     write_version(tmp_path, 1, code=ENVIRONMENT)
-    path = tmp_path / "given.sock"
-    with ExitStack() as stack:
-        tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        unix = stack.enter_context(socket.socket(socket.AF_UNIX))
-        unix.bind(str(path))
-        unix.listen()
-        port = tcp.getsockname()[1]
-        # A request before the service runs, which is the purpose of activation.
-        early = send_request(port)
-        server = Server(
-            *("-w", "2", "app:app"),
-            cwd=tmp_path,
-            prefix=activation(tcp, unix),
-            pass_fds=(tcp.fileno(), unix.fileno()),
-        )
-        stack.callback(server.destroy)
-        server.ready(2)
-        assert server.port == port
-        assert read_response(early)[0] == 200
-        assert ask_unix(path).startswith(b"HTTP/1.1 200 OK\r\n")
-        write_version(tmp_path, 2, code=ENVIRONMENT)
-        server.send(signal.SIGHUP)
-        server.wait_all_ready(2, 2)
-        status, body = server.get("/environment")
-        assert status == 200
-        assert b"LISTEN_" not in body
-        assert b"\r\n\r\n0002 " in ask_unix(path)
-        assert server.stop() == 0
-        assert path.exists(), "it is not ours to remove"
-        late = send_request(port)  # the service manager still holds the socket
-        late.close()
-
-
-# A process between the service manager and prefork, so that LISTEN_PID is the pid of another.
-IN_BETWEEN = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:], close_fds=False))"
-
-
-@pytest.mark.parametrize("whose", ["ours", "our parent's"])
-def test_sockets_are_taken_only_when_they_are_meant_for_this_process(
-    tmp_path: Path, whose: str
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as given:
-        prefix = activation(given)
-        if whose != "ours":
-            prefix += [sys.executable, "-c", IN_BETWEEN]
-        ended = command(
-            *("--print-config", "app:app"), cwd=tmp_path, prefix=prefix, pass_fds=[given.fileno()]
-        )
-    assert ended.returncode == 0
-    expected = '["fd://3"]  # systemd' if whose == "ours" else '["127.0.0.1:8000"]  # default'
-    assert f"bind = {expected}" in ended.stdout.splitlines()
-
-
-# Listening addresses.
-
-
-def test_a_unix_socket_gets_its_mode(tmp_path: Path) -> None:
-    write_version(tmp_path, 1)
-    binds = ("-b", "unix:private.sock,mode=600", "-b", "unix:group.sock,mode=660")
-    server = Server(*binds, "app:app", cwd=tmp_path)
-    try:
-        server.ready()
-        for name, mode in (("private", 0o600), ("group", 0o660)):
-            path = tmp_path / f"{name}.sock"
-            assert stat.S_IMODE(path.stat().st_mode) == mode
-            assert ask_unix(path).startswith(b"HTTP/1.1 200 OK\r\n")
-        assert server.stop() == 0
-        assert list(tmp_path.glob("*.sock")) == []
-    finally:
-        server.destroy()
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
-def test_a_unix_socket_gets_its_owner(tmp_path: Path) -> None:
-    write_version(tmp_path, 1)
-    server = Server("-b", "unix:app.sock,mode=660,owner=65534:1", "app:app", cwd=tmp_path)
-    try:
-        server.ready()
-        status = (tmp_path / "app.sock").stat()
-        assert (status.st_uid, status.st_gid) == (65534, 1)
-    finally:
-        server.destroy()
-
-
-def listening(server: Server) -> dict[str, int]:
-    """Return the TCP ports that the master listens on, by address."""
-    found = psutil.Process(server.pid).net_connections("tcp")
-    return {c.laddr.ip: c.laddr.port for c in found if c.status == psutil.CONN_LISTEN}
-
-
-def ask_at(host: str, port: int) -> bytes:
-    with socket.create_connection((host, port), PATIENCE) as connection:
-        connection.sendall(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
-        return b"".join(iter(lambda: connection.recv(65536), b""))
-
-
-def test_every_bind_is_served(tmp_path: Path) -> None:
-    write_version(tmp_path, 1)
-    if not socket.has_dualstack_ipv6():
-        pytest.skip("no IPv6 here")
-    binds = ("-b", "127.0.0.1:0", "-b", "[::1]:0", "-b", "unix:app.sock")
-    server = Server(*binds, "app:app", cwd=tmp_path)
-    try:
-        server.ready()
-        for host, port in listening(server).items():
-            assert ask_at(host, port).startswith(b"HTTP/1.1 200 OK\r\n")
-        assert set(listening(server)) == {"127.0.0.1", "::1"}
-        assert ask_unix(tmp_path / "app.sock").startswith(b"HTTP/1.1 200 OK\r\n")
-        assert server.stop() == 0
-    finally:
-        server.destroy()
-
-
-def test_a_reload_opens_new_addresses_and_closes_old_ones(tmp_path: Path) -> None:
-    write_version(tmp_path, 1)
-    config = tmp_path / "prefork.toml"
-    config.write_text("bind = ['127.0.0.1:0', 'unix:old.sock']\n")
-    server = Server("-c", "prefork.toml", "-w", "2", "app:app", cwd=tmp_path)
-    try:
-        server.ready(2)
-        port = server.port
-        config.write_text("bind = ['127.0.0.1:0', 'unix:new.sock']\n")
-        server.send(signal.SIGHUP)
-        server.wait_all_ready(2, 2)
-        assert listening(server) == {"127.0.0.1": port}, "what is in both stays open"
-        assert ask_unix(tmp_path / "new.sock").startswith(b"HTTP/1.1 200 OK\r\n")
-        wait_for(lambda: not (tmp_path / "old.sock").exists(), "the old path is removed")
-        assert server.get()[0] == 200
-
-        config.write_text("bind = 'unix:new.sock'\n")
-        server.send(signal.SIGHUP)
-        server.wait_all_ready(2, 3)
-        wait_for(lambda: listening(server) == {}, "the old port is closed")
-        with pytest.raises(ConnectionRefusedError):
-            ask_at("127.0.0.1", port)
-        assert ask_unix(tmp_path / "new.sock").startswith(b"HTTP/1.1 200 OK\r\n")
-    finally:
-        server.destroy()
-
-
-@pytest.mark.parametrize("address", ["taken", "unix:a\\u0000b", "a..b:80", "unix:no/such/x.sock"])
-def test_a_reload_with_an_address_that_cannot_be_opened_changes_nothing(
-    tmp_path: Path, address: str
-) -> None:
-    write_version(tmp_path, 1)
     config = tmp_path / "prefork.toml"
     config.write_text("bind = '127.0.0.1:0'\n")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        if address == "taken":
-            address = f"127.0.0.1:{taken.getsockname()[1]}"
-        server = Server("-c", "prefork.toml", "app:app", cwd=tmp_path)
-        try:
-            server.ready()
-            before = [worker.pid for worker in server.workers()]
-            config.write_text(f'bind = ["127.0.0.1:0", "unix:fine.sock", "{address}"]\n')
-            server.send(signal.SIGHUP)
-            server.wait_log("reload failed, gen 1 serves on")
-            assert "bug in prefork" not in server.log
-            assert server.get()[0] == 200
-            assert [worker.pid for worker in server.workers()] == before
-            assert not (tmp_path / "fine.sock").exists(), "what was opened is closed again"
-        finally:
-            server.destroy()
+    told = {**told, "FDSTORE": "8"}
+    words = ("-c", "prefork.toml", "app:app")
+    with ExitStack() as stack:
+        crashed = Server(*words, cwd=tmp_path, env=told)
+        stack.callback(crashed.destroy)
+        crashed.ready()
+        said = manager.expect("FDSTORE=1\nFDPOLL=0\nFDNAME=prefork-")
+        name = said.partition("FDNAME=")[2]
+        assert b"FDSTORE" not in crashed.get("/environment")[1]
+        crashed.send_group(signal.SIGKILL)
+        crashed.wait_exit()
+        (kept,) = manager.stored
+        waiting = send_request(kept.getsockname()[1])
+        server = Server(
+            *words,
+            cwd=tmp_path,
+            prefix=activation(kept),
+            pass_fds=[kept.fileno()],
+            env={**told, "LISTEN_FDNAMES": name},
+        )
+        stack.callback(server.destroy)
+        server.ready()
+        assert read_response(waiting)[0] == 200
+        assert server.port == crashed.port
+        config.write_text("bind = 'unix:app.sock'\n")
+        server.send(signal.SIGHUP)
+        manager.expect("FDSTORE=1\nFDPOLL=0\nFDNAME=prefork-.*app\\.sock$")
+        manager.expect(re.escape(f"FDSTOREREMOVE=1\nFDNAME={name}"))
+        assert len(manager.stored) == 2, "each socket was stored once"
+        assert server.stop() == 0
+
+
+def test_workers_of_a_dead_master_leave_new_connections_to_the_next_one(
+    tmp_path: Path, manager: Manager, told: dict[str, str]
+) -> None:
+    """The workers are stopped, so that they notice the connections with the death."""
+    write_version(tmp_path, 1)
+    with serving(tmp_path, "app:app", workers=2, env={**told, "FDSTORE": "8"}) as server:
+        manager.expect("FDSTORE=1\nFDPOLL=0\nFDNAME=prefork-")
+        (kept,) = manager.stored
+        workers = server.workers()
+        for worker in workers:
+            stop_process(worker)
+        os.kill(server.pid, signal.SIGKILL)
+        server.process.wait(PATIENCE)
+        waiting = [send_request(server.port) for _ in range(3)]
+        for worker in workers:
+            worker.resume()
+        wait_for(lambda: not any(map(is_alive, workers)), "the workers have left")
+        assert not any(select.select(waiting, [], [], 0)[0])
+        kept.settimeout(PATIENCE)
+        for client in waiting:
+            kept.accept()[0].close()
+            client.close()
+
+
+# Reload by the service manager: ExecReload=prefork reload --master-pid $MAINPID.
+
+
+def test_a_reload_by_the_pid_of_the_master_waits_and_fails_with_the_reason(tmp_path: Path) -> None:
+    write_version(tmp_path, 1)
+    home = {"PREFORK_HOME": HOME}
+    with serving(tmp_path, "app:app", workers=2) as server:
+        words = ("reload", "--master-pid", str(server.pid))
+        change_app(tmp_path)
+        done = command(*words, cwd=tmp_path, env=home)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "reloaded to gen 2" in done.stdout
+        server.wait_all_ready(2, 2)
+        break_app(tmp_path)
+        done = command(*words, cwd=tmp_path, env=home)
+        assert done.returncode == 102
+        assert "LookupError: no such luck" in done.stderr
+        assert server.get()[0] == 200
+        assert server.stop() == 0
+    done = command(*words, cwd=tmp_path, env=home)
+    assert done.returncode == 100
+    assert f"has a master with pid {server.pid}" in done.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("web", "--master-pid", "1")])
+def test_a_reload_is_by_names_or_by_pid(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = command("reload", *words, cwd=tmp_path, env={"PREFORK_HOME": HOME})
+    assert done.returncode == 100
+    assert "either the names of apps, or --master-pid" in done.stderr
+
+
+# The journal.
+
+
+@pytest.mark.skipif(os.path.exists(JOURNAL_SOCKET), reason="a journal would get the records")
+def test_a_stream_to_the_journal_has_priorities_and_no_times(tmp_path: Path) -> None:
+    """Without journald's socket the records go to the stream; the app's own lines stay."""
+    write_version(tmp_path, 1, code="print('hello')\nimport sys\nprint('oh no', file=sys.stderr)")
+    stream, writer = socket.socketpair()
+    status = os.fstat(writer.fileno())
+    stream.settimeout(PATIENCE)
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "prefork", "-b", "127.0.0.1:0", "--kill-timeout", "x"],
+        cwd=tmp_path,
+        env={**own_environment(), "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"},
+        stderr=writer,
+        stdout=writer,
+    )
+    with stream, writer:
+        assert process.wait(PATIENCE) == 100
+        assert re.fullmatch(rb"(<3>[^\n]*\n)+", stream.recv(65536))
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "prefork", "-b", "127.0.0.1:0", "app:app"],
+            cwd=tmp_path,
+            env={
+                **own_environment(),
+                "PREFORK_HOME": HOME,
+                "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}",
+            },
+            stderr=writer,
+            stdout=writer,
+        )
+        said = b""
+        while b"running, gen 1\n" not in said:
+            said += stream.recv(65536)
+        break_app(tmp_path)
+        process.send_signal(signal.SIGHUP)
+        while b"<3>LookupError: no such luck\n" not in said:
+            said += stream.recv(65536)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    lines = said.decode().splitlines()
+    assert {"hello", "oh no", "<6>running, gen 1"} <= set(lines)
+    assert {line[:3] for line in lines if line not in ("hello", "oh no")} <= {"<3>", "<6>"}

@@ -1,6 +1,5 @@
 """The addresses at which a Node program may listen to get the shared sockets (node/shim.cjs)."""
 
-import http.client
 import os
 import socket
 import ssl
@@ -13,7 +12,7 @@ import pytest
 from prefork import Client
 from tests.certificates import Keyring
 from tests.live.harness import HOME, PATIENCE, Server, shared_folder, wait_for
-from tests.live.programs import needs_node, running_program
+from tests.live.programs import fetch_body, needs_node, running_program
 from tests.live.raw_client import RawConnection, get, unix
 from tests.package_copy import copy_package
 
@@ -29,15 +28,6 @@ def write(folder: Path, source: str, name: str = "server.js") -> list[str]:
     """Write a program and return its command."""
     (folder / name).write_text(source)
     return ["node", name]
-
-
-def fetch(port: int, host: str = "127.0.0.1") -> bytes:
-    client = http.client.HTTPConnection(host, port, timeout=PATIENCE)
-    try:
-        client.request("GET", "/")
-        return client.getresponse().read()
-    finally:
-        client.close()
 
 
 @pytest.mark.parametrize(
@@ -121,13 +111,35 @@ def test_a_host_name_with_two_sockets_has_one_server(tmp_path: Path) -> None:
     }:
         pytest.skip("localhost has no address of IPv6 here")
     second = "require('node:http').createServer().listen(port, '::1', () => console.error('two'));"
-    program = write(tmp_path, f"{SERVER}{PORT}server.listen(port, () => {{ {second} }});")
+    program = write(
+        tmp_path, f"{SERVER}{PORT}server.listen(port, 'localhost', () => {{ {second} }});"
+    )
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     with running_program(tmp_path, program, "-b", f"localhost:{port}") as server:
         server.wait_log("^two$")
-        assert fetch(port) == b"served"
-        assert fetch(port, "::1") == b"served"
+        assert fetch_body(port) == b"served"
+        assert fetch_body(port, "::1") == b"served"
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("port", "port"), ("port, '127.0.0.1'", "port"), ("port", "port, 'localhost'")],
+)
+def test_a_second_server_on_the_bound_port_finds_it_in_use(
+    tmp_path: Path, first: str, second: str
+) -> None:
+    """As without prefork. The two addresses of a host name are another matter."""
+    other = (
+        "const other = require('node:http').createServer((req, res) => res.end('other'));\n"
+        "other.on('error', (e) => console.error(e.message, e.code, e.syscall, e.port === port));\n"
+        f"server.listen({first}, () => other.listen({second}));"
+    )
+    program = write(tmp_path, f"{SERVER}{PORT}{other}")
+    with running_program(tmp_path, program, "-b", ":0") as server:
+        server.wait_log("^listen EADDRINUSE: address already in use .* EADDRINUSE listen true$")
+        assert {fetch_body(server.port) for _ in range(8)} == {b"served"}
         assert server.stop() == 0
 
 
@@ -179,7 +191,7 @@ def test_a_port_beside_the_bound_one_stays_where_it_is(tmp_path: Path) -> None:
         server.wait_log(f"^other {server.port}$")
         server.wait_log(f"^other {free}$")
         assert server.get() == (200, b"served")
-        assert fetch(free) == b"other"
+        assert fetch_body(free) == b"other"
         assert server.stop() == 0
 
 
@@ -195,7 +207,7 @@ def test_of_several_other_ports_none_is_mapped(tmp_path: Path) -> None:
         server.wait_log(
             f"prefork: the program listens on ports {ports[0]} and {ports[1]}, but not on port "
         )
-        assert [fetch(port) for port in ports] == [str(port).encode() for port in ports]
+        assert [fetch_body(port) for port in ports] == [str(port).encode() for port in ports]
 
 
 @pytest.mark.parametrize("policy", ["SCHED_RR", "SCHED_NONE"])
@@ -329,6 +341,18 @@ def test_another_program_ignores_what_is_meant_for_node(tmp_path: Path) -> None:
         assert server.count("^1 sockets$") == 1
 
 
+def test_a_script_that_sets_node_options_anew_is_told_so(tmp_path: Path) -> None:
+    """Its server has no preload, and listens elsewhere. The shell beside it had the preload."""
+    write(tmp_path, f"{SERVER}server.listen(0, '127.0.0.1');")
+    script = "NODE_OPTIONS=--no-warnings node server.js; exit $?"
+    options = (*SHARED, "--boot-timeout", "6s")
+    with running_program(tmp_path, ["sh", "-c", script], *options, ready=False) as server:
+        assert server.wait_exit() == 102
+        said = server.wait_log("giving up: worker 0: (.*)")[1]
+        assert said.startswith("the program listens on 127.0.0.1:")
+        assert ": NODE_OPTIONS was set anew for node " in said
+
+
 def workers_of(name: str) -> list[dict[str, Any]]:
     (app,) = [app for app in Client(Path(HOME)).apps() if app["name"] == name]
     return list(app["workers"])
@@ -343,3 +367,26 @@ def test_a_node_process_that_serves_nothing_is_no_server(tmp_path: Path) -> None
         wait_for(lambda: bool(workers_of(name)), "the worker")
         assert workers_of(name)[0]["node"] == ""
         assert server.stop() == 0
+
+
+def test_node_in_watch_mode_is_told_of_the_watch_of_prefork(tmp_path: Path) -> None:
+    """It closes the sockets before any script runs, and waits for a change when a start fails."""
+    write(tmp_path, f"{SERVER}{PORT}server.listen(process.env.PORT);")
+    words = ["node", "--watch", "server.js"]
+    with running_program(tmp_path, words, *SHARED, ready=False) as server:
+        assert server.wait_exit() != 0
+        said = "node --watch starts the program without the shared sockets: leave it out, and give"
+        assert server.count(said) > 0, server.log
+        assert server.count("--boot-timeout") == 0, server.log
+
+
+def test_a_reload_of_a_node_server_without_bind_names_the_flag(tmp_path: Path) -> None:
+    program = write(
+        tmp_path,
+        f"{SERVER}server.listen(0, '127.0.0.1', () => console.error('at', server.address().port));",
+    )
+    with running_program(tmp_path, program, "--min-uptime", "100ms") as server:
+        port = server.wait_log(r"^at (\d+)$")[1]
+        server.send(1)
+        said = server.wait_log("without a change of the program, and a reload loses no request")[0]
+        assert server.count(f"with `--bind 127.0.0.1:{port}` prefork opens that") == 1, said

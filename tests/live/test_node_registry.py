@@ -5,11 +5,14 @@ They are installed at the first run, which takes minutes; the versions are in th
 
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -21,6 +24,8 @@ from tests.live.home import fetch, temporary_home
 from tests.live.node_apps import EXPRESS, FASTIFY, lose_nothing
 from tests.live.node_packages import INSTALL_TIMEOUT, install_packages, write_package
 from tests.live.programs import needs_node, running_program
+from tests.live.reloads import reload
+from tests.live.terminal import on_terminal
 
 pytestmark = needs_node
 
@@ -176,28 +181,41 @@ def test_next_loses_no_request(next_app: Path, program: list[str]) -> None:
 
 
 def test_the_tutorial_of_pm2_with_next(tmp_path: Path, next_app: Path) -> None:
-    """The README has the same steps beside those of PM2."""
+    """The manual has the same steps beside those of PM2, which take twelve commands."""
     cores = usable_cores()
     with temporary_home(tmp_path) as home:
+        typed: list[str] = []
+
+        def type_words(*words: str) -> str:
+            typed.append(words[0])
+            return home.run_ok(*words)
+
         options = ("-b", "127.0.0.1:0", "--name", "web", "--chdir", str(next_app))
-        home.run_ok("start", *options, "--", "npm", "start")
+        type_words("start", *options, "--", "npm", "start")
         assert fetch(home.app()).startswith(b"0001 ")
-        assert home.run_ok("scale", "web", f"{cores}") == f"web: {pluralize(cores, 'worker')}\n"
-        assert home.run_ok("scale", "web", "+4") == f"web: {cores + 4} workers\n"
-        assert home.run_ok("scale", "web", "4") == "web: 4 workers\n"
-        assert "reloaded to gen 2" in home.run_ok("reload", "web")
+        assert type_words("scale", "web", f"{cores}") == f"web: {pluralize(cores, 'worker')}\n"
+        assert type_words("scale", "web", "+4") == f"web: {cores + 4} workers\n"
+        assert type_words("scale", "web", "4") == "web: 4 workers\n"
+        assert "reloaded to gen 2" in type_words("reload", "web")
+        assert re.search(r"web +running +4/4", type_words("list"))
+        assert "Ready in" in type_words("logs", "web", "-n", "100")
+        with on_terminal(home, "monit") as terminal:
+            typed.append("monit")
+            terminal.wait_for_output(r"web +running +4/4")
+            terminal.press("q")
+            assert terminal.wait_exit() == 0
+        type_words("save")
+        assert "prefork resurrect" in type_words("startup", "--user", "--dry-run")
+        assert type_words("stop", "all") == "web: stopped\n"
+        assert len(typed) == 11
+        home.run_ok("resurrect")  # as the unit does at boot
+        assert home.app()["ready"] == 4
+        assert fetch(home.app()).startswith(b"0001 ")
         assert "node shim" in home.run_ok("show", "web")
-        assert "web" in home.run_ok("list")
-        assert "Ready in" in home.run_ok("logs", "web", "--out", "-n", "100")
-        home.run_ok("save")
-        assert home.run_ok("stop", "web") == "web: stopped\n"
-        home.run_ok("resurrect")
-        assert fetch(home.app()).startswith(b"0001 ")
-        assert home.run_ok("delete", "web") == "web: stopped\nweb: deleted\n"
 
 
 def test_the_death_of_next_under_npm_loses_only_its_own_requests(next_app: Path) -> None:
-    options = ("-b", "127.0.0.1:0", "--ready", "notify")
+    options = ("-b", "127.0.0.1:0")
     with (
         running_program(next_app, ["npm", "start"], *options, workers=4) as server,
         client_load(server.port, keep=16, fresh=16) as clients,
@@ -213,6 +231,49 @@ def test_the_death_of_next_under_npm_loses_only_its_own_requests(next_app: Path)
         assert not others, report
         wait_for(lambda: server.count("gone: exited by itself") == 1, "the death")
         assert server.stop() == 0
+
+
+BUN = "Bun.serve({ port: 0, hostname: '127.0.0.1', fetch: () => new Response('bun') });"
+DENO = "Deno.serve({ port: 0, hostname: '127.0.0.1' }, () => new Response('deno'));"
+
+
+@pytest.mark.parametrize(
+    ("package", "source", "words", "name"),
+    [("bun@1", BUN, [], "Bun"), ("deno@2", DENO, ["run", "-A"], "Deno")],
+    ids=["bun", "deno"],
+)
+def test_a_runtime_that_cannot_share_the_socket_fails_and_is_named(
+    tmp_path: Path, package: str, source: str, words: list[str], name: str
+) -> None:
+    write_package(tmp_path, install_packages(package))
+    (tmp_path / "server.js").write_text(source)
+    program = [f"node_modules/.bin/{name.lower()}", *words, "server.js"]
+    options = ("-b", "127.0.0.1:0", "--boot-timeout", "12s")
+    with running_program(tmp_path, program, *options, ready=False) as server:
+        assert server.wait_exit() == 102
+        said = server.wait_log("giving up: worker 0: (.*)")[1]
+        assert said.startswith("the program listens on 127.0.0.1:")
+        assert f": {name} (pid " in said
+        assert "does not load the preload by which Node shares the socket" in said
+
+
+def test_workers_of_bun_share_a_port_by_reuse_port(tmp_path: Path) -> None:
+    """As the manual has it: without --bind, so that prefork does not hold the port."""
+    write_package(tmp_path, install_packages("bun@1"))
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+        (tmp_path / "server.js").write_text(
+            f"Bun.serve({{ port: {port}, hostname: '127.0.0.1', reusePort: true, "
+            "fetch: () => new Response('0001 ' + process.pid) });"
+        )
+        program, ready = ["node_modules/.bin/bun", "server.js"], ("--ready", f"connect:{port}")
+        with running_program(tmp_path, program, *ready, workers=2) as server:
+            reload(server, 2)
+            with urlopen(f"http://127.0.0.1:{port}/") as answer:
+                assert pid_of(answer.read()) in {each.pid for each in server.workers()}
+            assert server.stop() == 0
 
 
 def pid_of(body: bytes) -> int:

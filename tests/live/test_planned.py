@@ -63,7 +63,13 @@ def never_two_heirs_at_once(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("interface", "threads"), [("wsgi", "0"), ("wsgi", "4"), ("asgi", "0")], ids=str
+    ("interface", "threads"),
+    [
+        ("wsgi", "0"),
+        pytest.param("wsgi", "4", marks=pytest.mark.slow),
+        pytest.param("asgi", "0", marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_workers_that_grow_are_replaced_without_a_failure(
     tmp_path: Path, interface: str, threads: str

@@ -1,4 +1,4 @@
-"""PM2's tutorial, step by step, with the same Node app; the README has the same steps.
+"""PM2's tutorial, step by step, with the same Node app; the manual has the same steps.
 
 Fork mode, cluster mode on all cores, list, scale +4, scale 4, reload, logs, stop, delete, and an
 ecosystem file with the equivalent of ``instances: 0``.
@@ -71,6 +71,7 @@ def test_cluster_mode_works_from_start_to_delete(node: Home) -> None:
     assert json.loads(node.run_ok("list", "--json")) == []
 
 
+@pytest.mark.slow
 def test_a_file_of_apps_starts_a_worker_for_each_core(node: Home) -> None:
     node.write("prefork.toml", ECOSYSTEM)
     node.run_ok("start", "prefork.toml")

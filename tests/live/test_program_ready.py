@@ -1,6 +1,7 @@
 """Programs that share a socket are ready when they accept, and failed starts say why."""
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -103,8 +104,8 @@ def test_a_heir_that_never_accepts_fails_the_reload_although_its_incumbent_answe
         server.send(signal.SIGHUP)
         failed = server.wait_log("reload failed, gen 1 serves on: (.*)")[1]
         assert failed.startswith(
-            "worker 0: not ready in time: the program listens nowhere, and does not accept on the "
-            f"bound 127.0.0.1:{server.port}: let it accept on descriptor 3"
+            "worker 0: not ready within --boot-timeout 2s: the program listens nowhere, and does "
+            f"not accept on the bound 127.0.0.1:{server.port}: let it accept on descriptor 3"
         )
         assert server.get()[1].startswith(b"0001 ")
 
@@ -148,10 +149,16 @@ def test_a_taken_address_is_told_with_the_first_error_and_a_hint(tmp_path: Path)
 
 
 def test_without_bind_the_hint_names_the_other_worker(tmp_path: Path) -> None:
-    words = "echo 'Error: listen EADDRINUSE: address already in use :::3000' >&2; exit 1"
+    words = "echo 'OSError: [Errno 98] Address already in use' >&2; exit 1"
     done = command("--", "sh", "-c", words, cwd=tmp_path)
     assert "hint: another process has the address" in done.stderr
     assert "`prefork restart`" in done.stderr
+
+
+def test_without_bind_the_hint_tells_node_servers_to_share(tmp_path: Path) -> None:
+    words = "echo 'Error: listen EADDRINUSE: address already in use :::3000' >&2; exit 1"
+    done = command("--", "sh", "-c", words, cwd=tmp_path)
+    assert "hint: only one process can listen on :::3000. With `--bind :3000`" in done.stderr
 
 
 @pytest.mark.parametrize("before_death", ["", "echo READY=1 >&$NOTIFY_FD; "])
@@ -176,6 +183,35 @@ def test_commands_on_a_program_that_keeps_dying_end_with_its_reason(
     (home.folder / "healthy").touch()
     assert "reloaded" in home.run_ok("reload", "job")
     assert home.app("job")["state"] == "running"
+
+
+READY_THEN_DEAD = """\
+import contextlib, fcntl, os, termios, time
+with contextlib.suppress(PermissionError):
+    os.nice(-20)  # so that it gets a processor within PROGRAM_MIN_READY on a busy machine, too
+pipe = int(os.environ["NOTIFY_FD"])
+os.write(pipe, b"READY=1")
+try:
+    os.mkdir("first")
+except FileExistsError:
+    while any(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))):
+        pass
+    os._exit(3)
+time.sleep(1000)
+"""
+"""Only the first one of its processes lives on; the others die when the master has read that they
+are ready."""
+
+
+@pytest.mark.parametrize("verb", [["scale", "job", "2"], ["reload", "job"]])
+def test_new_workers_that_die_once_they_were_ready_fail_the_command(
+    home: Home, verb: list[str]
+) -> None:
+    """All was well before it."""
+    home.write("job.py", READY_THEN_DEAD)
+    program = [sys.executable, "job.py"]
+    home.run_ok("start", "--name", "job", "--ready", "notify", "--", *program)
+    assert "job.py" in home.run_failing(102, *verb)
 
 
 def test_a_restart_of_what_cannot_start_any_more_ends_with_its_reason(home: Home) -> None:
@@ -227,7 +263,7 @@ def test_a_reload_of_a_program_that_owns_its_port_proposes_a_restart(
     said = home.run_failing(100, "reload", "own")
     assert "the program listens on 127.0.0.1:" in said
     assert "`prefork restart own`" in said
-    assert "`prefork restart own`" in home.run_ok("reload", "--dry-run", "own")
+    assert "`prefork restart own`" in home.run_failing(100, "reload", "--dry-run", "own")
     app = home.app("own")
     assert (app["state"], app["generation"], app["failure"]) == ("running", 1, "")
     worker = app["workers"][0]["pid"]
@@ -235,6 +271,27 @@ def test_a_reload_of_a_program_that_owns_its_port_proposes_a_restart(
     app = home.app("own")
     assert app["state"] == "running"
     assert app["workers"][0]["pid"] != worker
+
+
+def test_planned_restarts_of_a_program_that_owns_its_port_propose_a_restart(
+    home: Home,
+) -> None:
+    """It serves on, and no heir fails because the address is in use."""
+    home.write("own.py", OWN_PORT.format(before=""))
+    planned = ("--cron", "* * * * * *", "--watch", "--watch-delay", "10ms")
+    home.run_ok("start", "--name", "own", *NOTIFY, *planned, "--", sys.executable, "own.py", "0")
+    worker = home.app("own")["workers"][0]["pid"]
+
+    def logged(text: str) -> bool:
+        found = re.search(f"{text}: the program listens on .*", home.run_ok("logs", "own"))
+        return found is not None and "`prefork restart own`" in found[0]
+
+    wait_for(lambda: logged(r"not recycling for --cron \* \* \* \* \* \*"), "--cron is due")
+    home.write("other.py", "")
+    wait_for(lambda: logged("not reloading"), "--watch is due")
+    app = home.app("own")
+    assert (app["state"], app["restarts"]) == ("running", 0)
+    assert [each["pid"] for each in app["workers"]] == [worker]
 
 
 def test_a_program_that_shares_its_port_by_so_reuseport_is_rolled(tmp_path: Path) -> None:
@@ -273,7 +330,7 @@ def test_a_failed_first_start_is_remembered(home: Home) -> None:
     home.run_ok("start", "job", "--no-wait")
     assert len(home.client.ask(home.client.find("job")[0], "why")["deaths"]) == 3
     home.run_ok("reset", "job")
-    assert home.run_ok("why", "job") == "no worker has died\n"
+    assert home.run_ok("why", "job") == "job: no worker has died\n"
     home.run_ok("delete", "job")
     assert [each["name"] for each in home.client.apps()] == []
 

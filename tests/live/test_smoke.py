@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from prefork._speed import BUILD
 from tests.live.harness import serving
 
 
@@ -12,3 +13,8 @@ def test_each_interface_of_the_demo_answers(tmp_path: Path) -> None:
             assert status == 200
             assert body.startswith(b"Hello from prefork: worker ")
             assert server.stop() == 0
+
+
+def test_the_tests_serve_with_the_build_in_which_they_run(tmp_path: Path) -> None:
+    with serving(tmp_path, "prefork.demo:wsgi") as server:
+        server.wait_log(f"listening on .*, {BUILD}$")

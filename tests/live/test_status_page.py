@@ -75,7 +75,7 @@ def check_quiet(page: Page, server: Server) -> None:
 
 
 def keep_picture(page: Page, folder: Path, name: str) -> None:
-    """Save a screenshot for the README in the folder PREFORK_PICTURES."""
+    """Save a screenshot for the manual in the folder PREFORK_PICTURES."""
     width = page.evaluate("innerWidth")
     page.save_screenshot(
         Path(os.environ.get("PREFORK_PICTURES", folder)) / f"status-{name}-{width}.png"

@@ -71,13 +71,15 @@ def test_a_blocked_request_is_named_with_its_stack_and_its_worker_replaced(
         named = NAMED.get(kind, request)
         pid = server.wait_log(r"pid (\d+), gen 1\) passed its deadline")[1]
         server.wait_log(rf"\[{pid}\] ERROR worker \d is stuck: {named}")
-        server.wait_log(rf"pid {pid}, gen 1\) gone: hang \(SIGKILL\); a new one .*: {named}")
+        server.wait_log(
+            rf"pid {pid}, gen 1\) gone: hang \(SIGKILL, --timeout\); a new one .*: {named}"
+        )
         server.wait_log(r"^      time.sleep\(3600\)")
         server.wait_all_ready(2, 1)
         with pytest.raises((ConnectionError, EOFError)):
             read_response(victim)
         why = command("why", name, cwd=tmp_path).stdout
-        assert "hang (SIGKILL, killed)" in why
+        assert "hang (SIGKILL, killed by --timeout)" in why
         assert "in calculates_for_ever" in " ".join(why.split())
         if kind != "main":
             assert server.get()[0] == 200
@@ -203,7 +205,7 @@ async def stays():
         victim = send_request(server.port, "/stays")
         server.wait_log(r"is stuck: GET /stays from .*, waits at /.*/app.py:\d+ in stays")
         server.wait_log("^  where it waits:")
-        server.wait_log(r"gone: hang \(SIGKILL\); a new one .*: GET /stays")
+        server.wait_log(r"gone: hang \(SIGKILL, --timeout\); a new one .*: GET /stays")
         victim.close()
         server.ready(2)
         assert server.get()[0] == 200

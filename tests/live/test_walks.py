@@ -1,7 +1,8 @@
-"""A running server takes the ways that CONTRIBUTING.md describes, function by function."""
+"""A running server takes the ways that architecture.md describes, function by function."""
 
 import json
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,7 +37,8 @@ def traced(folder: Path, hops: list[Hop]) -> Iterator[tuple[Server, Path]]:
     server = Server(
         *("app:app", "-b", "127.0.0.1:0", "-w", "1"),
         cwd=folder,
-        program=(TRACED, str(calls), wanted),
+        program=(sys.executable, TRACED, str(calls), wanted),
+        env={"PREFORK_PURE": "1"},  # the compiled part has no frames
     )
     try:
         yield server.ready(), calls

@@ -271,17 +271,22 @@ def test_paths_that_cannot_be_watched_are_refused(
     assert said in done.stderr
 
 
-def test_without_the_extra_the_error_names_the_package(tmp_path: Path) -> None:
+def test_without_the_extra_the_files_are_polled(tmp_path: Path) -> None:
     write_version(tmp_path, 1)
     source = (
         "import sys; sys.modules['watchfiles'] = None; from prefork.cli.command import main; "
         "sys.exit(main())"
     )
     words = ["-c", source, "--watch", "-b", "127.0.0.1:0", "app:app"]
-    server = Server(*words, cwd=tmp_path, program=())
+    server = Server(*words, cwd=tmp_path, program=(sys.executable,))
     try:
-        assert server.wait_exit() == 100
-        assert "pip install 'prefork[watch]'" in server.log
+        server.wait_log(
+            r"INFO watching /.* by looking at all files; pip install 'prefork\[watch\]'"
+        )
+        write_version(tmp_path, 2)
+        server.wait_log("reloaded to gen 2")
+        assert server.get()[1].startswith(b"0002 ")
+        assert server.stop() == 0
     finally:
         server.destroy()
 

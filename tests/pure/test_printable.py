@@ -84,7 +84,7 @@ JSON = st.recursive(
 @given(JSON)
 def test_every_text_of_a_value_is_made_printable(value: Any) -> None:
     printable = printable_value(value)
-    # What every parser takes: a lone surrogate is no character of JSON (RFC 8259, section 8.2).
+    # Every parser takes it: a lone surrogate is no character of JSON (RFC 8259, section 8.2).
     assert json.loads(json.dumps(printable, ensure_ascii=False).encode()) == printable
     assert printable_value(printable) == printable
 

@@ -1,4 +1,4 @@
-"""The walks in CONTRIBUTING.md are short, and name functions that exist.
+"""The walks in the page about the architecture are short, and name functions that exist.
 
 ``tests/live/test_walks.py`` checks that a running server takes these ways.
 """

@@ -19,6 +19,9 @@ BANNED = re.compile(
 )
 """Words that hide the subject of a sentence: the worker, the client, the operator."""
 
+WHAT = re.compile(r"What ")
+"""A docstring or a comment that begins so has a clause as its subject."""
+
 NAMES = re.compile(r"(^|_)(nobody|somebody|whoever|anybody|everybody)(_|$)", re.IGNORECASE)
 
 USERS = {"nobody"}
@@ -59,6 +62,71 @@ def fail_with(complaints: list[str]) -> None:
         pytest.fail("\n".join(complaints), pytrace=False)
 
 
+def other_files() -> dict[str, Path]:
+    """Return the files in other languages than Python, and the documents."""
+    found = [
+        path
+        for each in ("*.pyx", "*.cjs", "*.js", "*.html", "*.css")
+        for path in PACKAGE.rglob(each)
+    ]
+    found += [path for path in (ROOT / "scripts").iterdir() if path.is_file()]
+    found += [*(ROOT / "conf").iterdir(), *(PACKAGE / "docs").glob("*.md"), *ROOT.glob("*.md")]
+    found = [path for path in found if path.suffix != ".py"]
+    return {str(path.relative_to(ROOT)): path for path in sorted(found)}
+
+
+OTHER_FILES = other_files()
+
+COMMENT = re.compile(r"(?:#|//|/?\*\*?|\"\"\") ?(?P<text>\S.*)")
+
+
+def paragraphs(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a file without the marks of comments, each with the lines that follow it.
+
+    A sentence may begin in any line and go on in the next one.
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    bare = [found["text"] if (found := COMMENT.match(line)) else line for line in lines]
+    for number, line in enumerate(bare, 1):
+        yield number, f"{line} {bare[number] if number < len(bare) else ''}"
+
+
+def opening_comments(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines that begin a comment: the line before is none."""
+    is_inside = False
+    for number, line in enumerate(text.splitlines(), 1):
+        found = COMMENT.match(line.strip())
+        if found and not is_inside:
+            yield number, found["text"]
+        is_inside = found is not None
+
+
+@pytest.mark.parametrize("name", OTHER_FILES)
+def test_other_files_have_subjects(name: str) -> None:
+    text = OTHER_FILES[name].read_text()
+    # In code, a string or a name may be one of these words.
+    found = [(n, hit[0]) for n, line in paragraphs(text) for hit in [BANNED.search(line)] if hit]
+    if not name.endswith(".md") and not name.endswith("prefork.toml"):
+        found += [(n, line) for n, line in opening_comments(text) if WHAT.match(line)]
+    fail_with([f"{name}:{number}: {words.strip()!r}" for number, words in found])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# Whoever is left is killed.",
+        "// It waits.\n// Who has one, waits.",
+        "/* What happens at the stop signal. */",
+        "# What happens at\n# the stop signal",
+        "The client waits; what is\nleft is closed.",
+        '    """What a row means."""',
+    ],
+)
+def test_a_sentence_without_a_subject_is_seen(text: str) -> None:
+    banned = [line for _, line in paragraphs(text) if BANNED.search(line)]
+    assert banned + [line for _, line in opening_comments(text) if WHAT.match(line)]
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_docstrings_and_comments_have_subjects(folder: str) -> None:
     fail_with(
@@ -67,9 +135,20 @@ def test_docstrings_and_comments_have_subjects(folder: str) -> None:
             for path, source, tree in sources(folder)
             if path.name != Path(__file__).name
             for line, text in documentation(source, tree)
-            for found in [BANNED.search(text)]
-            if found
+            for found in [BANNED.search(text) or WHAT.match(text)]
+            if found and not is_continuation(source, line)
         ]
+    )
+
+
+def is_continuation(source: str, number: int) -> bool:
+    """Return whether a line goes on with the comment of the line before."""
+    before = source.splitlines()[number - 2].lstrip() if number > 1 else ""
+    line = source.splitlines()[number - 1].lstrip()
+    return (
+        before.startswith("#")
+        and line.startswith("#")
+        and WHAT.match(line.lstrip("# ")) is not None
     )
 
 
@@ -92,18 +171,36 @@ def test_names_have_subjects(folder: str) -> None:
             f"{path}:{node.lineno}: {name}"
             for path, _, tree in sources(folder)
             for node in ast.walk(tree)
-            for name in [getattr(node, "name", None) or getattr(node, "id", None)]
-            if isinstance(name, str) and NAMES.search(name)
+            for name in names_of(node)
+            if NAMES.search(name)
         ]
     )
 
 
+def names_of(node: ast.AST) -> list[str]:
+    """Return the names in a node: of functions, arguments, attributes, variables."""
+    found = [getattr(node, field, None) for field in ("name", "id", "arg", "attr")]
+    return [name for name in found if isinstance(name, str)]
+
+
+def test_names_of_arguments_are_read() -> None:
+    names = [
+        n
+        for node in ast.walk(ast.parse("def f(nobody): g(x.anybody, whoever=1)"))
+        for n in names_of(node)
+    ]
+    assert {"nobody", "anybody", "whoever"} <= {name for name in names if NAMES.search(name)}
+
+
 def test_no_class_name_stands_twice() -> None:
-    """In ``wire`` and ``unix`` one concept may have two classes: its bytes, and its descriptor."""
+    """In ``wire`` and ``unix`` one concept may have two classes: its bytes, and its descriptor.
+
+    An adapter has the class name that its framework uses.
+    """
     rooms: dict[str, list[str]] = defaultdict(list)
     for path, _, tree in sources("prefork"):
         for node in ast.walk(tree):
-            if isinstance(node, ast.ClassDef):
+            if isinstance(node, ast.ClassDef) and path.parts[1] != "adapters":
                 rooms[node.name].append(path.parts[1])
     fail_with(
         [
@@ -115,10 +212,12 @@ def test_no_class_name_stands_twice() -> None:
 
 
 def test_no_module_name_stands_twice() -> None:
+    """An adapter has the module name of its framework."""
     rooms: dict[str, list[str]] = defaultdict(list)
     for path in sorted(PACKAGE.rglob("*.py")):
-        if path.name not in ("__init__.py", "__main__.py"):
-            rooms[path.stem].append(path.relative_to(PACKAGE).parts[0])
+        room = path.relative_to(PACKAGE).parts[0]
+        if path.name not in ("__init__.py", "__main__.py") and room != "adapters":
+            rooms[path.stem].append(room)
     fail_with(
         [
             f"module {name} stands in {', '.join(found)}"
@@ -173,7 +272,7 @@ def function_length(node: ast.FunctionDef | ast.AsyncFunctionDef, source: str) -
 
 
 def test_test_modules_do_not_import_from_each_other() -> None:
-    """What two of them need stands in a module of its own."""
+    """Code that two of them need stands in a module of its own."""
     fail_with(
         [
             f"{path}:{node.lineno} imports {node.module}"

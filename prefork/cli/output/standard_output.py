@@ -14,8 +14,10 @@ import io
 import os
 import signal
 import sys
+import time
 
 from prefork.errors import MachineError
+from prefork.unix.journal import is_journal_stream
 from prefork.unix.nonblocking_writer import print_to_stderr
 
 
@@ -103,13 +105,33 @@ def finish_output(code: int) -> int:
     return code
 
 
+class _ErrorFormat:
+    """How this process prints its errors."""
+
+    is_json = False
+
+
+def print_errors_as_json() -> None:
+    """Print errors as the records of the log are from now on, with ``--log-format json``."""
+    _ErrorFormat.is_json = True
+
+
 def print_error(text: str) -> None:
     """Print ``prefork: TEXT`` on stderr for the operator, without waiting for the reader of stderr.
 
     A failed write is ignored: stderr may be on the same full disk, or a pipe that nothing reads.
     The exit code reports the error in any case.
     """
-    print_to_stderr(f"prefork: {text}")
+    if _ErrorFormat.is_json:
+        from prefork.observe.log_records import format_log_json, format_stamp  # noqa: PLC0415
+
+        print_to_stderr(format_log_json(format_stamp(time.time()), os.getpid(), "error", text))
+    elif is_journal_stream(os.environ, 2):
+        from prefork.observe.journal_log import prefix_error  # noqa: PLC0415 - few need it
+
+        print_to_stderr(prefix_error(f"prefork: {text}"))
+    else:
+        print_to_stderr(f"prefork: {text}")
 
 
 def _checked_stdout(stream: object) -> _CheckedStdout | None:

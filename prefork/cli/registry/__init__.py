@@ -1,6 +1,7 @@
 """The apps of one home: find them, ask their masters, and read what they left in files.
 
 client.py             ``prefork.Client``: list the apps, send a verb to a master, wait for its goal
+elsewhere.py          where an app may be that is not in the list
 app_state.py          the description of an app, and whether its master runs
 scoreboard_reader.py  the scoreboard of an app, read without its master
 process_usage.py      CPU and memory of the processes of apps

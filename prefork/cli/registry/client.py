@@ -1,4 +1,4 @@
-"""``prefork.Client``: list the apps of a home, send a verb to a master, and wait for its goal.
+"""``prefork.Client``: list the apps of a home and of the services, send verbs to masters, and wait.
 
 Design
 ------
@@ -13,15 +13,17 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from prefork.config.store_kind import hide_passwords
 from prefork.errors import MachineError, UsageError
 from prefork.unix.control import connect, peer_pid
 from prefork.unix.home import list_entries, registry_path
 from prefork.unix.registry_entry import RegistryEntry
+from prefork.unix.system_homes import list_system_homes
 from prefork.version import __version__
 from prefork.wire import control as wire
 from prefork.wire.row_values import explain_values
@@ -85,9 +87,10 @@ class NotUnderstoodError(UsageError):
 
 
 class Client:
-    """A client of the masters of one home: it lists the apps and sends verbs.
+    """A client of the masters of a home: it lists the apps and sends verbs.
 
-    ``where``: the folder of the registry; default: $PREFORK_HOME, or ~/.prefork.
+    ``where``: the folder of the registry; default: $PREFORK_HOME, or ~/.prefork and the homes of
+    the services of this machine (unix/system_homes.py).
 
     An app is described by a dictionary, as ``prefork list --json`` prints it. Times of the day are
     seconds since 1970, all others seconds. These keys are always there, read from the app's folder:
@@ -114,12 +117,16 @@ class Client:
 
         ready, generation      workers that serve; number of the generation, each reload adds 1
         restarts               workers that were replaced because they died
+        leader                 slot, pid and token of the worker that leads; None: none
+        lease                  with a server as the store, what the worker that may lead knows of
+                               its lease: unused, waiting, held, elsewhere or unavailable; else None
         workers                a dictionary for each worker, see below
         figures                the figures of all workers together: sums, or the worst of them
 
     These keys come only from the master: failure (why the last reload failed, or ""), listening
     (addresses), settings (those that differ from the default, by the names of the options; secrets
-    are masked), next_restart (with --cron: at, cron), autoscale (with --max-workers).
+    are masked), build (compiled or pure Python; "" for programs), next_restart (with --cron: at,
+    cron), autoscale (with --max-workers).
 
     A worker has the keys slot, pid, generation, state (spawning, booting, ready, draining, hung,
     killed), since (the start of its process), restarts (of its slot), worn (why it is to be
@@ -134,6 +141,15 @@ class Client:
 
     def __init__(self, where: str | os.PathLike[str] | None = None) -> None:
         self.home = Path(where) if where is not None else registry_path(os.environ)
+        self._is_alone = where is not None or bool(os.environ.get("PREFORK_HOME"))
+
+    def entries(self) -> list[RegistryEntry]:
+        """Return all apps: those of the home, then those of the services of this machine.
+
+        Raises MachineError.
+        """
+        homes = [] if self._is_alone else list_system_homes()
+        return [entry for home in (self.home, *homes) for entry in list_entries(home)]
 
     def apps(self) -> list[dict[str, Any]]:
         """Describe every app, as its master answers or as its folder says.
@@ -144,7 +160,7 @@ class Client:
         """
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most verbs ask one
 
-        found = list(list_entries(self.home))
+        found = self.entries()
         # Threads, so that a hung master delays no other by its timeout.
         with ThreadPoolExecutor(MAX_PARALLEL) as threads:
             return list(threads.map(self.describe, found))
@@ -167,18 +183,32 @@ class Client:
         """Return the apps that the targets mean.
 
         A target is a name, a namespace, ``all`` or a ``/regular expression/``. Raises UsageError
-        for one that means no app, with the nearest name.
+        for one that means no app, with the nearest name, and for a name that two homes have.
         """
-        known = {entry.name: entry for entry in list_entries(self.home)}
-        found: dict[str, RegistryEntry] = {}
+        known = self.entries()
+        all_names = list(dict.fromkeys(entry.name for entry in known))
+        found: dict[Path, RegistryEntry] = {}
         for target in targets:
-            names = _match_names(target, list(known)) or [
-                name for name, entry in known.items() if entry.state.get("namespace") == target
+            names = _match_names(target, all_names)
+            matched = [entry for entry in known if entry.name in names] or [
+                entry for entry in known if entry.state.get("namespace") == target
             ]
-            if not names and target != "all":
-                raise UsageError(_unknown_app_message(target, list(known)))
-            found.update((name, known[name]) for name in names)
+            if not matched and target != "all":
+                raise UsageError(_unknown_app_message(target, all_names, self.home))
+            if names == [target] and len(matched) > 1:
+                raise UsageError(_ambiguous_name_message(target, matched))
+            found.update((entry.path, entry) for entry in matched)
         return list(found.values())
+
+    def find_master(self, pid: int) -> RegistryEntry:
+        """Return the app whose master is the process ``pid``. Raises UsageError."""
+        for entry in self.entries():
+            if entry.pid == pid:
+                return entry
+        raise UsageError(
+            f"no app of {self.home} has a master with pid {pid}; PREFORK_HOME names its home, and "
+            "its log says why it is in none"
+        )
 
     def describe(self, entry: RegistryEntry) -> dict[str, Any]:
         """Describe one app, as ``apps`` does."""
@@ -186,7 +216,10 @@ class Client:
         if "arguments" in description:
             from prefork.config.flags import remove_env_options  # noqa: PLC0415 - all options
 
-            description["arguments"], _ = remove_env_options(description["arguments"])
+            kept, _ = remove_env_options(description["arguments"])
+            description["arguments"] = [hide_passwords(word) for word in kept]
+        if isinstance(stored := description.get("store"), list):
+            description["store"] = [hide_passwords(str(stored[0])), *stored[1:]]
         if not entry.is_running():
             description["state"] = _ended_state(entry.state)
             return description
@@ -300,7 +333,9 @@ class Client:
 
 if Client.__doc__:  # python -OO drops it
     # The keys of values and their explanations follow from their declarations (wire/fields.py).
-    Client.__doc__ = Client.__doc__.replace("        {VALUES}", explain_values(" " * 8))
+    # Their indentation is that of the place, which Python 3.13 takes off from docstrings in part.
+    _indentation = Client.__doc__.partition("{VALUES}")[0].rpartition("\n")[2]
+    Client.__doc__ = Client.__doc__.replace(_indentation + "{VALUES}", explain_values(_indentation))
 
 
 def _ended_state(state: Mapping[str, Any]) -> str:
@@ -339,9 +374,20 @@ def _match_names(target: str, names: list[str]) -> list[str]:
     return [name for name in names if name == target]
 
 
-def _unknown_app_message(target: str, names: list[str]) -> str:
-    import difflib  # noqa: PLC0415 - only this error needs it
+def _ambiguous_name_message(name: str, entries: Sequence[RegistryEntry]) -> str:
+    homes = " and ".join(str(entry.path.parent) for entry in entries)
+    return f"{name} is the name of apps in {homes}; PREFORK_HOME=... before the command chooses one"
+
+
+def _unknown_app_message(target: str, names: list[str], home: Path) -> str:
+    import difflib  # noqa: PLC0415 - only this error needs both
+
+    from prefork.cli.registry.elsewhere import explain_elsewhere  # noqa: PLC0415
+
+    if elsewhere := explain_elsewhere(target, home):
+        return f"there is no app {target!r} in {home}; {elsewhere}"
 
     near = difflib.get_close_matches(target, names, n=1)
     hint = f"; did you mean {near[0]}?" if near else "; `prefork list` shows all apps"
+    hint += ", which go by their names" if target.isdigit() else ""  # PM2 has numbers
     return f"there is no app {target!r}{hint}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from prefork.unix.scoreboard import Rows, open_scoreboard
 from prefork.wire.fields import WORKER_STATES
+from prefork.wire.leader_view import find_leader, find_lease
 from prefork.wire.row_values import app_values, worker_values
 
 # Another user may have written the state, and root must not open a device that it names.
@@ -32,8 +33,8 @@ def open_app_scoreboard(state: Mapping[str, Any]) -> Rows | None:
 def describe_from_scoreboard(state: Mapping[str, Any]) -> dict[str, Any]:
     """Describe the workers of an app as its master would, as far as the scoreboard knows them.
 
-    Returns the keys generation, target, ready, restarts, figures and workers; nothing without a
-    scoreboard.
+    Returns the keys generation, target, ready, restarts, leader, lease, figures and workers;
+    nothing without a scoreboard.
     """
     rows_view = open_app_scoreboard(state)
     if rows_view is None:
@@ -45,6 +46,8 @@ def describe_from_scoreboard(state: Mapping[str, Any]) -> dict[str, Any]:
         "target": head["target"],
         "ready": sum(row["state"] == READY for row in rows),
         "restarts": head["restarts"],
+        "leader": find_leader(rows, head["leader_token"]),
+        "lease": find_lease(rows),
         "figures": app_values(rows, now),
         "workers": sorted(workers, key=lambda worker: (worker["slot"], worker["generation"])),
     }

@@ -2,14 +2,18 @@
 
 import os
 import signal
+from dataclasses import replace
 
 from prefork.cli.output.output_streams import original_streams
 from prefork.config import Config
+from prefork.config.store_kind import is_server
 from prefork.config.target import describe_target, resolve_name
+from prefork.config.value_types import format_duration
 from prefork.errors import AppError, MachineError, PreforkError
 from prefork.master.generation import (
     hide_secrets,
     load_credentials,
+    load_logging_config,
     make_policy,
     resolve_folders,
     resolve_spool_dir,
@@ -56,7 +60,10 @@ def check_app(config: Config, start_dir: str) -> str:
     report = (read_available(pipe.reader) or b"").decode("utf-8", "replace")
     death = child.reap()
     if not is_in_time:
-        raise AppError("loading the app did not end within --boot-timeout; its stacks are above")
+        limit = format_duration(config.boot_timeout)
+        raise AppError(
+            f"loading the app did not end within --boot-timeout {limit}; its stacks are above"
+        )
     _raise_failure(death, report)
     workers = pluralize(pool_policy.initial_workers, "worker")
     return f"{describe_target(config)}: {report}, {workers}"
@@ -64,6 +71,9 @@ def check_app(config: Config, start_dir: str) -> str:
 
 def _make_context(config: Config, start_dir: str, pipe: Pipe) -> WorkerContext:
     """Return what a worker gets from its master, without listeners and without logs of its own."""
+    if config.store != "off" and not is_server(config.store):
+        # A check has no folder of an app, and must not change what the running app has stored.
+        config = replace(config, store="process")
     identity = resolve_identity(config.user, config.group)
     folder, imports = resolve_folders(config, start_dir)
     tls = load_credentials(config, start_dir)
@@ -80,7 +90,7 @@ def _make_context(config: Config, start_dir: str, pipe: Pipe) -> WorkerContext:
         tls=tls,
         handoff_queue=SharedQueue(),
         ready_fd=pipe.writer,
-        stack_request_fd=-1,
+        order_fd=-1,
         life_fd=-1,
         row=Scoreboard().acquire_row(1),
         master_pid=os.getpid(),
@@ -92,6 +102,7 @@ def _make_context(config: Config, start_dir: str, pipe: Pipe) -> WorkerContext:
         open_logs=lambda: None,
         reopen_logs=lambda: None,
         flush_logs=lambda: None,
+        logging_config=load_logging_config(config, start_dir),
     )
 
 

@@ -22,6 +22,7 @@ from prefork.master.registration import Registration
 from prefork.observe.logger import Log
 from prefork.unix.append_file import set_worker_user
 from prefork.unix.daemon import ForegroundProcess, daemonize
+from prefork.unix.descriptor_store import DescriptorStore
 from prefork.unix.home import AppFolder, claim_folder, make_app_name, registry_path
 from prefork.unix.identity import group_id, resolve_identity
 from prefork.unix.listener_handover import NOTHING_INHERITED, InheritedState
@@ -82,11 +83,10 @@ def _run_master(
     group = group_id(config.control_group) if config.control_group else None
     identity = resolve_identity(config.user, config.group)
     set_worker_user(identity.uid, identity.gid)
-    log = Log(config.log_level, config.log_file)
-    _log_warnings(settings, config, log)
-    notifier = SystemdNotifier(os.environ)
+    log = _open_log(settings, config)
+    store = DescriptorStore(os.environ, SystemdNotifier(os.environ), settings.stored)
     if config.daemon:
-        notifier.notify_main_pid(os.getpid())
+        store.notifier.notify_main_pid(os.getpid())
 
     def reload_config() -> Config:
         config = settings.read().config
@@ -99,10 +99,11 @@ def _run_master(
     registration = None
     if folder is not None:
         origin = _describe_origin(settings, config, start_dir)
-        registration = Registration(folder, origin, managed is not None, log, group, inherited)
+        stays = (managed is not None, store.notifier.is_used)
+        registration = Registration(folder, origin, *stays, log, group, inherited)
     try:
         master = Master(
-            config, reload_config, start_dir, log, signal_queue, notifier, foreground, registration
+            config, reload_config, start_dir, log, signal_queue, store, foreground, registration
         )
     except Exception as error:
         if registration is not None:
@@ -120,6 +121,14 @@ def _run_master(
         log.flush()
 
 
+def _open_log(settings: SettingsLoader, config: Config) -> Log:
+    """Open the log of this master, and log what its environment has that needs a remark."""
+    log = Log(config.log_level, config.log_file, config.log_format)
+    log.identify(resolve_name(config))
+    _log_remarks(settings, config, log)
+    return log
+
+
 def _describe_origin(settings: SettingsLoader, config: Config, start_dir: str) -> dict[str, Any]:
     """Return how this app was started, for the list of apps and for the next start."""
     return {
@@ -130,6 +139,7 @@ def _describe_origin(settings: SettingsLoader, config: Config, start_dir: str) -
         "file": settings.file,
         "section": settings.section,
         "stage": settings.stage,
+        "store": [config.store, config.store_size],
     }
 
 
@@ -143,13 +153,17 @@ def _freeze_objects() -> None:
     gc.freeze()
 
 
-def _log_warnings(settings: SettingsLoader, config: Config, log: Log) -> None:
-    """Log a warning for each part of the environment that does not do what it seems to do."""
+def _log_remarks(settings: SettingsLoader, config: Config, log: Log) -> None:
+    """Log what the environment sets, and a warning for what does not do what it seems to do."""
+    for remark in settings.remarks:
+        log.logger.info("%s", remark)
     ceiling = kernel_backlog_limit()
     if ceiling is not None and config.backlog > ceiling:
         log.logger.warning(
             "the kernel cuts --backlog %d to net.core.somaxconn = %d", config.backlog, ceiling
         )
+    for note in settings.notes:
+        log.logger.warning("%s", note)
     if ignored_variables := settings.kubernetes_variables:
         log.logger.warning(
             "ignoring %s: Kubernetes sets such variables for a Service whose name begins with "

@@ -10,17 +10,23 @@ Design
   the process that has the pid now.
 - **``stop --force`` kills the master first,** so that it replaces no worker, and then the processes
   below it.
+- **A SIGTERM ends ``reload --master-pid`` with exit code 0.** ``systemctl stop`` during a reload
+  sends it to the command of ExecReload= and to the master, and takes any other end of the command
+  for a failure of the service. A reload that systemd ends because it takes too long has failed
+  whatever its exit code is.
 """
 
 import argparse
+import signal
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from prefork.cli.registry.client import Client, NotListeningError, NotRunningError
 from prefork.cli.verbs.ask_masters import ask_and_print, ask_app, ask_each
-from prefork.cli.view.answers import print_plan
-from prefork.cli.view.progress import for_each_app
+from prefork.cli.view.answers import Answer, print_plan
+from prefork.cli.view.progress import carry_out, for_each_app
 from prefork.errors import MachineError, UsageError
 from prefork.unix.home import remove_app
 from prefork.unix.identity import describe_user
@@ -162,19 +168,40 @@ def delete_app(client: Client, entry: RegistryEntry, options: Options) -> int:
 
 
 def reload_apps(client: Client, options: Options) -> int:
-    """Reload the named apps, or print what a reload would do (``--dry-run``).
+    """Reload the named apps, or that of a master, or print what a reload would do (``--dry-run``).
 
     Return the exit code.
     """
+    if bool(options.targets) == (options.master_pid is not None):
+        raise UsageError("reload needs either the names of apps, or --master-pid")
 
     def action(entry: RegistryEntry) -> int:
         if options.dry_run:
-            print_plan(ask_app(client, PLAN, entry, options))
+            print_plan(answer := ask_app(client, PLAN, entry, options))
+            require_rollable(answer)
         else:
             reload_app(client, entry, options)
         return 0
 
+    if options.master_pid is not None:
+        signal.signal(signal.SIGTERM, _end_as_asked)
+        return carry_out(client.find_master(options.master_pid), action)
     return for_each_app(client, options.targets, action)
+
+
+def require_rollable(plan: Answer) -> None:
+    """Raise UsageError, as the reload would, if the master would refuse it.
+
+    ``plan``: its answer to the verb ``plan``.
+    """
+    reason = plan.values.get("obstacle") or (plan.values.get("refusal") or {}).get("reason")
+    if reason:
+        raise UsageError(f"{plan.app}: would not be reloaded: {reason}")
+
+
+def _end_as_asked(_signum: int, _frame: object) -> NoReturn:
+    """End without an error: see Design."""
+    sys.exit(0)
 
 
 def reload_app(client: Client, entry: RegistryEntry, options: Options) -> None:

@@ -7,6 +7,7 @@ import argparse
 import signal
 from dataclasses import dataclass, field
 
+from prefork.cli.manual.manual_pages import read_pages
 from prefork.cli.registry.client import Client
 from prefork.cli.verbs.verb_parser import describe, list_choices
 from prefork.config.flags import build_parser as serve_parser
@@ -73,6 +74,8 @@ def _add_words(found: VerbCompletions, argument: Argument) -> None:
     found.takes_apps |= Completes.APPS in argument.completes
     found.takes_files |= Completes.FILES in argument.completes
     found.values += list_choices(argument)
+    if Completes.TOPICS in argument.completes:
+        found.values += [*read_pages(), *commands()]
     if Completes.SIGNALS in argument.completes:
         found.values += [each.name.removeprefix("SIG") for each in signal.Signals]
 

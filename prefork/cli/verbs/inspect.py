@@ -80,6 +80,7 @@ def why(client: Client, options: Options) -> int:
             values: dict[str, Any] = {"deaths": decode_deaths(entry.read_deaths())}
             if client.describe(entry)["state"] == "failed":
                 values["ended"] = str(entry.state.get("status", ""))
+                values["ended_at"] = entry.state.get("ended")
             print_why(Answer(entry.name, values), options)
         return 0
 
@@ -135,6 +136,7 @@ def _print_report(apps: list[dict[str, Any]]) -> None:
     for app in apps:
         settings = ", ".join(sorted(app.get("settings", {})))
         print(f"app {app['name']}: {app.get('state')}, {app.get('status', '')}")
-        print(f"  version {app.get('version')}, settings changed: {settings or 'none'}")
+        build = f" ({app['build']})" if app.get("build") else ""
+        print(f"  version {app.get('version')}{build}, settings changed: {settings or 'none'}")
         if app.get("failure"):
             print("  the last reload failed; see `prefork show`")

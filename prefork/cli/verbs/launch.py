@@ -5,14 +5,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from prefork.cli.output.standard_output import OutputError, print_error
 from prefork.cli.registry.app_state import is_running
 from prefork.cli.registry.client import Client, NotRunningError
 from prefork.cli.serve.settings_loader import SettingsLoader, start_folder
-from prefork.cli.verbs.master_start import MasterStart
+from prefork.cli.verbs.master_start import MasterStart, complete_environment
+from prefork.cli.verbs.module_check import require_module
+from prefork.cli.verbs.restart_check import NextStart
 from prefork.config.kept_environment import keep_environment
-from prefork.config.target import require_target, resolve_name
+from prefork.config.target import resolve_name
 from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.pool.policy import ManualTarget
 from prefork.unix.home import AppFolder, check_app_name, claim_folder, make_app_name, remove_app
@@ -39,14 +42,18 @@ def start_new(
 
     Raises PreforkError, StartFailedError.
     """
-    config = SettingsLoader(arguments, os.environ).read().config
-    require_target(config)
+    settings = SettingsLoader(arguments, os.environ)
+    config = settings.read_checked().config
+    for note in settings.notes:
+        print_error(note)
+    if config.app:
+        require_module(config, start_folder(), client.home)
     name = config.name or make_app_name(resolve_name(config))
-    folder = _claim_name(client, check_app_name(name))
+    folder = _claim_name(client, client.home / check_app_name(name))
     own_flags = ["--daemon", "--managed", "--name", name]
     # In front of the others, because everything after -- belongs to a program.
     return launch(
-        client, folder, start_folder(), [*own_flags, *arguments], wait_options, is_new=True
+        client, folder, start_folder(), [*own_flags, *settings.arguments], wait_options, is_new=True
     )
 
 
@@ -65,12 +72,9 @@ def start_again(
     """
     entry.require_manageable()
     entry.require_readable()
-    arguments, start_dir = entry.state.get("arguments"), entry.state.get("here")
-    if not isinstance(arguments, list) or not isinstance(start_dir, str):
-        raise UsageError(f"{entry.name}: how it was started is not known; start it by its target")
+    arguments, start_dir = _read_origin(entry)
     environment = None if update_env else entry.read_environment()
-    folder = _claim_name(client, entry.name)
-    arguments = [str(argument) for argument in arguments]
+    folder = _claim_name(client, entry.path)
     inherited = InheritedState(listeners, ManualTarget.parse(entry.state.get("scaled")))
     return launch(
         client,
@@ -83,16 +87,36 @@ def start_again(
     )
 
 
-def _claim_name(client: Client, name: str) -> AppFolder:
-    """Claim the app's folder. Raises UsageError when the app runs or is about to stop."""
+def prepare_next_start(entry: RegistryEntry, update_env: bool) -> NextStart:
+    """Return how ``start_again`` would start the app, which still runs. Raises PreforkError."""
+    arguments, start_dir = _read_origin(entry)
+    kept = None if update_env else entry.read_environment()
+    kept = keep_environment(os.environ if kept is None else kept)
+    return NextStart(arguments, start_dir, complete_environment(kept, start_dir, entry.path.parent))
+
+
+def _read_origin(entry: RegistryEntry) -> tuple[list[str], str]:
+    """Return the command line and the working directory of an app. Raises UsageError."""
+    arguments, start_dir = entry.state.get("arguments"), entry.state.get("here")
+    if not isinstance(arguments, list) or not isinstance(start_dir, str):
+        raise UsageError(f"{entry.name}: how it was started is not known; start it by its target")
+    return [str(argument) for argument in arguments], start_dir
+
+
+def _claim_name(client: Client, path: Path) -> AppFolder:
+    """Claim the app's folder. Raises UsageError when the app runs or is about to stop.
+
+    A folder of another user is refused, so root does not start what another user's home says.
+    """
+    home, name = path.parent, path.name
     try:
-        return claim_folder(client.home, name, exact=True)
+        return claim_folder(home, name, exact=True)
     except UsageError:
-        state = client.describe(RegistryEntry(client.home / name)).get("state")
+        state = client.describe(RegistryEntry(path)).get("state")
         if state == "stopping":
             raise UsageError(f"{name} is stopping; start it when that is over") from None
         if state in ("stopped", "failed", "dead"):  # the master ended meanwhile
-            return claim_folder(client.home, name, exact=True)
+            return claim_folder(home, name, exact=True)
         raise
 
 

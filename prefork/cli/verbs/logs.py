@@ -47,7 +47,11 @@ def print_logs(apps: Sequence[RegistryEntry], options: argparse.Namespace) -> in
     for error in unreadable:
         print_error(str(error))
     if not any(sources) and not unreadable:
-        raise UsageError(f"{apps[0].name} logs to no file; give it one with --log-dir")
+        name = apps[0].name
+        raise UsageError(
+            f"{name} logs to no file; give it one with --log-dir. "
+            f"The records of a service are in the journal: journalctl PREFORK_APP={name}"
+        )
     count = options.lines
     if count is None and not options.since:
         count = DEFAULT_LOG_LINES

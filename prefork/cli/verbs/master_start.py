@@ -64,7 +64,8 @@ class MasterStart:
         ``may_execute``: this process is a fork, and may execute a new Python.
         """
         try:
-            environ = self._complete_environment()
+            home = self.folder.path.parent
+            environ = complete_environment(self.environment, self.start_dir, home)
             if may_execute and needs_new_interpreter(os.environ, environ):
                 self._execute(environ)
             # setproctitle finds the place of the title by the environment with which the process
@@ -79,15 +80,6 @@ class MasterStart:
         except PreforkError as error:
             print_error(str(error))
             return error.exit_code
-
-    def _complete_environment(self) -> dict[str, str]:
-        """Return the environment of the master: the kept one, and what is of this start."""
-        environ = {**self.environment, **variables_of_one_start(os.environ)}
-        environ["PWD"] = self.start_dir
-        home = self.folder.path.parent
-        if "PREFORK_HOME" in os.environ or registry_path(environ) != home:
-            environ["PREFORK_HOME"] = str(home.absolute())
-        return environ
 
     def _serve(self) -> int:
         from prefork.cli.serve.run_master import serve  # noqa: PLC0415 - only the child needs it
@@ -133,6 +125,15 @@ class MasterStart:
             "sockets": [each.socket.fileno() for each in self.inherited.listeners],
             "manual_target": target and asdict(target),
         }
+
+
+def complete_environment(kept: Mapping[str, str], start_dir: str, home: Path) -> dict[str, str]:
+    """Return the environment of a master: the kept one, and what is of this start."""
+    environ = {**kept, **variables_of_one_start(os.environ)}
+    environ["PWD"] = start_dir
+    if "PREFORK_HOME" in os.environ or registry_path(environ) != home:
+        environ["PREFORK_HOME"] = str(home.absolute())
+    return environ
 
 
 def run_passed_start(state: int) -> int:

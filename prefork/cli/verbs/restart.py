@@ -9,15 +9,24 @@ Design
   would have to share the lock, the log files and the scoreboard. A restart without that wait would
   be the upgrade (USR2 in nginx and gunicorn), which does not exist yet.
 - **A program without sockets is always stopped first,** because two of it may not run at a time.
-- **Everything that can be known before is checked before:** wrong settings stop nothing.
+- **Everything that can be known before is checked before:** wrong settings, an address in use and
+  an app that cannot be loaded stop nothing (restart_check.py). ``--stop-first`` and ``--force``
+  skip that, for an app that cannot be loaded twice at a time, and for a master that hangs.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from prefork.cli.registry.client import Client, NotRunningError
 from prefork.cli.verbs.change import reload_app, stop_app
-from prefork.cli.verbs.launch import StartFailedError, WaitOptions, start_again
+from prefork.cli.verbs.launch import (
+    StartFailedError,
+    WaitOptions,
+    prepare_next_start,
+    start_again,
+)
+from prefork.cli.verbs.restart_check import check_start
 from prefork.cli.view.progress import for_each_app
 from prefork.errors import MachineError, UsageError
 from prefork.unix.control import peer_pid
@@ -25,9 +34,13 @@ from prefork.unix.listener_handover import fetch_listeners
 from prefork.unix.listeners import Listener
 from prefork.unix.registry_entry import RegistryEntry
 from prefork.version import __version__
+from prefork.wire.control import RefusedError
 from prefork.wire.verb_table import PLAN
 
 Options = argparse.Namespace
+
+PLAN_TIMEOUT = 60.0
+"""Seconds that a master has to read its settings, before it counts as hung."""
 
 
 def restart(client: Client, options: Options) -> int:
@@ -59,23 +72,38 @@ def _restart_running(client: Client, entry: RegistryEntry, options: Options) -> 
     entry.require_readable()
     if not entry.state.get("managed"):
         raise UsageError("it runs in the foreground: restart it where it was started")
-    if options.force or options.quick or options.stop_first or options.update_env:
+    if options.force or options.stop_first:
         _stop_and_start(client, entry, options)
-    elif (why := _restart_reason(client, entry, options)) is not None:
-        print(f"{entry.name}: stops and starts: {why}")
-        _stop_and_start(client, entry, options)
-    else:
-        print(f"{entry.name}: nothing needs a restart; --stop-first stops and starts")
+        return 0
+    plan = client.ask(entry, PLAN, options.timeout or PLAN_TIMEOUT)
+    needs_no_reason = options.quick or options.update_env
+    why = "" if needs_no_reason else _restart_reason(client, entry, plan)
+    if why is None:
         reload_app(client, entry, options)
+        print(f"{entry.name}: nothing needs a restart; --stop-first stops and starts")
+        return 0
+    _require_startable(entry, plan, options)
+    if why:
+        print(f"{entry.name}: stops and starts: {why}")
+    _stop_and_start(client, entry, options)
     return 0
 
 
-def _restart_reason(client: Client, entry: RegistryEntry, options: Options) -> str | None:
-    """Return why a new master is needed; None: a reload is enough.
+def _require_startable(entry: RegistryEntry, plan: Mapping[str, Any], options: Options) -> None:
+    """Raise PreforkError, with the reason, if the next master would not start as far as can be
+    told. ``plan``: the answer of the present one."""
+    try:
+        if refusal := plan.get("restart_refusal"):
+            raise RefusedError(refusal["reason"], refusal["code"])
+        check_start(prepare_next_start(entry, options.update_env), options.timeout)
+    except RefusedError as error:
+        skip = "`--stop-first` restarts without this check"
+        text = f"not restarted, the present master serves on ({skip}): {error}"
+        raise RefusedError(text, error.exit_code) from None
 
-    Raises PreforkError on wrong settings.
-    """
-    plan = client.ask(entry, PLAN, options.timeout)
+
+def _restart_reason(client: Client, entry: RegistryEntry, plan: Mapping[str, Any]) -> str | None:
+    """Return why a new master is needed; None: a reload is enough."""
     changed_keys = [change["key"] for change in plan["changes"] if change["restart"]]
     if changed_keys:
         return f"{', '.join(changed_keys)} changed"

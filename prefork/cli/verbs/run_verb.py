@@ -1,4 +1,4 @@
-"""The verbs as words of the command line: which word is one, its help, and carrying it out.
+"""The verbs as words of the command line: which word is one, and carrying it out.
 
 Every verb that changes something waits until its goal is reached, prints the steps on the way, and
 exits 0 only then. Several apps are served one after another; the first failure decides the exit
@@ -9,43 +9,48 @@ import os
 import signal
 from collections.abc import Sequence
 
+from prefork.cli.output.standard_output import print_error
 from prefork.cli.registry.client import Client
 from prefork.cli.verbs.ask_masters import ask_each
 from prefork.cli.verbs.verb_parser import build_parser
+from prefork.config.parser import parse_verb
 from prefork.errors import UsageError
 from prefork.wire.verb import resolve
 from prefork.wire.verb_table import commands
 
-VERBS_OF_OTHER_MANAGERS = {
-    "describe": "prefork show APP shows everything about an app",
-    "kill": "prefork stop APP --quick does not wait for requests, --force kills a master that "
-    "hangs, and prefork signal APP KILL is for the workers",
-    "ps": "prefork list shows all apps",
-    "serve": "prefork MODULE:CALLABLE serves an app, and prefork start MODULE:CALLABLE does so in "
-    "the background",
-    "status": "prefork list shows all apps, and prefork show APP one of them",
-    "update": "pip installs a new prefork, and prefork restart all brings it to the apps",
-}
-"""Verbs that users of other managers know, each with the verb of prefork to use instead.
 
-They are never taken for an app: the module that Python finds under such a name would be imported
-and served.
-"""
+def foreign_verb_as_ours(arguments: Sequence[str]) -> Sequence[str]:
+    """Return the command line with a verb of another manager replaced by ours of that meaning.
+
+    All other command lines stay as they are. Raises UsageError for such a verb that has no equal
+    here: it is never taken for an app, because the module that Python finds under such a name would
+    be imported and served.
+    """
+    if not arguments or arguments[0] in commands() or arguments[0].startswith("-"):
+        return arguments
+    from prefork.config.foreign.foreign_verbs import FOREIGN_VERBS  # noqa: PLC0415 - seldom needed
+
+    word, *words = arguments
+    foreign = FOREIGN_VERBS.get(word)
+    if foreign is None:
+        return arguments
+    if not foreign.verb:
+        hint = "" if ":" in word else f". An app of this name is {word}:CALLABLE"
+        peers = "" if word in foreign.peers else f" as in {' and '.join(foreign.peers)}"
+        raise UsageError(f"there is no verb {word}{peers}: {foreign.advice}{hint}")
+    names = [each for each in words if not each.startswith("-")]
+    # supervisorctl and systemctl show the status of those that are named.
+    return ["show" if foreign.verb == "list" and names else foreign.verb, *words]
 
 
 def is_verb(arguments: Sequence[str]) -> bool:
     """Return whether the command line begins with a verb; if not, it names an app to serve.
 
-    Raises UsageError for a word that is neither and near to a verb, or a verb of another manager.
+    Raises UsageError for a word that is neither and near to a verb.
     """
     if not arguments:
         return False
     word = arguments[0]
-    if word in VERBS_OF_OTHER_MANAGERS:
-        raise UsageError(
-            f"there is no verb {word}: {VERBS_OF_OTHER_MANAGERS[word]}. An app of this "
-            f"name is {word}:CALLABLE"
-        )
     verbs = commands()
     if word not in verbs and word.isalpha() and not _is_module(word):
         import difflib  # noqa: PLC0415 - only this error needs it
@@ -84,34 +89,13 @@ def _run_parsed(arguments: Sequence[str]) -> int:
     verb, client = commands()[word], Client()
     if verb.takes_serving_options:
         code = resolve(verb.run)(client, words)
-    elif verb.run:
-        code = resolve(verb.run)(client, build_parser(verb, word).parse_args(words))
     else:
-        code = ask_each(client, verb, build_parser(verb, word).parse_args(words))
+        options, notes = parse_verb(build_parser(verb, word), words, verb.name)
+        for note in notes:
+            print_error(note)
+        if any(map(os.path.isfile, getattr(options, "targets", ()))):
+            from prefork.cli.verbs.file_targets import names_of_targets  # noqa: PLC0415 - seldom
+
+            options.targets = names_of_targets(client, options.targets, verb.name)
+        code = resolve(verb.run)(client, options) if verb.run else ask_each(client, verb, options)
     return int(code)
-
-
-def help_words_as_flags(arguments: Sequence[str]) -> Sequence[str]:
-    """Return the command line with ``help``, ``help VERB`` and ``version`` written as flags.
-
-    All other command lines stay as they are. Raises UsageError for an unknown verb after ``help``.
-    """
-    match list(arguments):
-        case ["help"]:
-            return ["--help"]
-        case ["help", verb] if verb in commands():
-            return [verb, "--help"]
-        case ["help", verb, *_]:
-            # It imports all options.
-            from prefork.config.sources import suggest_nearest  # noqa: PLC0415
-
-            raise UsageError(f"there is no verb {verb}{suggest_nearest(verb, commands())}")
-        case ["version"]:
-            return ["--version"]
-    return arguments
-
-
-def verbs_help() -> str:
-    """Return the list of the verbs, for the help of the whole command."""
-    lines = [f"  {word:<12} {verb.text}" for word, verb in commands().items()]
-    return "\n".join(["manage apps in the background (see prefork VERB --help):", *lines, "", ""])

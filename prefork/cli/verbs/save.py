@@ -21,7 +21,7 @@ from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.plural import pluralize
 from prefork.pool.policy import ManualTarget
 from prefork.unix.directory import Directory
-from prefork.unix.home import check_app_name, claim_folder, replace_file
+from prefork.unix.home import check_app_name, claim_folder, list_entries, replace_file
 from prefork.unix.listener_handover import InheritedState
 from prefork.unix.registry_entry import RegistryEntry
 from prefork.wire.versions import LaterVersionError
@@ -32,7 +32,8 @@ SAVED_FILE = "saved.toml"
 
 def save(client: Client, _options: Options) -> int:
     """Save which apps run, and how each was started, in ``saved.toml``. Return the exit code."""
-    running = [client.latest(entry) for entry in client.find("all") if entry.is_running()]
+    known = list_entries(client.home)
+    running = [client.latest(entry) for entry in known if entry.is_running()]
     running = [entry for entry in running if entry.state]  # without: it was deleted meanwhile
     # In the order of their start, so that resurrect starts an app after those that it came after.
     running.sort(key=lambda entry: float(entry.state.get("started", 0)))

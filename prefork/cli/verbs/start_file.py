@@ -5,8 +5,8 @@ settings are reloaded, and apps whose settings did not change keep running.
 
 Design
 ------
-- **An app from a file is the file and the name of its table** (``-c FILE --section NAME``), never a
-  copy of its settings: the master itself reads them again at each reload. So ``start FILE`` only
+- **The master of an app from a file gets the file and the name of its table** (``-c FILE --section
+  NAME``), never a copy of its settings: it reads them again at each reload. So ``start FILE`` only
   asks each master for its plan (what differs from the settings in force, by its own environment and
   flags) and reloads where there is a difference. Code is not compared; new code is what ``reload``
   is for.
@@ -19,7 +19,7 @@ Design
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
@@ -42,11 +42,13 @@ from prefork.config.apps_file import (
     select_apps,
     sort_by_dependency,
 )
-from prefork.config.parser import Parser
+from prefork.config.foreign.file_names import is_ecosystem, is_procfile, is_supervisor_file
+from prefork.config.parser import START_FILE, Parser, parse_verb
+from prefork.config.problems import Problems
 from prefork.config.target import require_target, resolve_name
-from prefork.errors import PreforkError, UsageError
+from prefork.errors import AppError, MachineError, PreforkError, UsageError
 from prefork.unix.cores import usable_cores
-from prefork.unix.home import check_app_name, claim_folder, make_app_name
+from prefork.unix.home import check_app_name, claim_folder, list_entries, make_app_name
 from prefork.unix.registry_entry import RegistryEntry
 from prefork.wire.verb_table import PLAN, RELOAD, START
 
@@ -67,7 +69,7 @@ class FileApp:
 
 
 class StepKind(Enum):
-    """What a step does with its app, as ``--dry-run`` prints it.
+    """The effect of a step on its app, as ``--dry-run`` prints it.
 
     RESTART: only a restart would bring the changes, and that is left to the operator.
     """
@@ -84,7 +86,8 @@ class PlanStep:
     """One step of a plan, for one app.
 
     ``app`` is None for an app that left the file; ``changes``: settings that differ from those in
-    force; ``note``: what the operator has to do in addition.
+    force; ``note``: what the operator has to do in addition; ``trouble``: why an app that stays as
+    it is needs attention, and ``code``: the exit code for it.
     """
 
     app: FileApp | None
@@ -93,11 +96,28 @@ class PlanStep:
     entry: RegistryEntry | None = None
     changes: list[dict[str, Any]] = field(default_factory=list)
     note: str = ""
+    trouble: str = ""
+    code: int = 0
 
 
 def names_apps_file(word: str) -> bool:
-    """Return whether a target of ``prefork start`` is a file of apps."""
-    return word.endswith(".toml")
+    """Return whether a target of ``prefork start`` is a file of apps, also of another manager."""
+    return word.endswith(".toml") or is_foreign_file(word)
+
+
+def is_foreign_file(word: str) -> bool:
+    """Return whether a target is a file of another manager, which is converted first."""
+    return is_ecosystem(word) or is_procfile(word) or is_supervisor_file(word)
+
+
+def _settings_path(client: Client, file: str) -> str:
+    """Return the path of the file that the apps are read from. Raises PreforkError."""
+    path = absolute_path(file)
+    if not is_foreign_file(file):
+        return path
+    from prefork.cli.verbs.foreign_file import convert_to_home  # noqa: PLC0415 - few files need it
+
+    return convert_to_home(client, path)
 
 
 def start_file(client: Client, arguments: Sequence[str]) -> tuple[int, list[RegistryEntry]]:
@@ -105,8 +125,11 @@ def start_file(client: Client, arguments: Sequence[str]) -> tuple[int, list[Regi
 
     Returns the exit code and the apps that are so now. Raises PreforkError.
     """
-    options = _build_parser().parse_args(list(arguments))
-    path = absolute_path(options.file)
+    options, notes = parse_verb(_build_parser(), arguments, START_FILE)
+    for note in notes:
+        print_error(note)
+    folder = os.path.dirname(absolute_path(options.file))
+    path = _settings_path(client, options.file)
     apps = load_apps(path, options.env or "", options.only)
     # The threads have ended before an app is started: a fork copies locks that threads hold.
     with ThreadPoolExecutor(MAX_PARALLEL) as threads:
@@ -121,14 +144,13 @@ def start_file(client: Client, arguments: Sequence[str]) -> tuple[int, list[Regi
         for step in steps:
             print_step(step)
         return 0, []
-    folder = os.path.dirname(path)
     unchanged = [step for step in steps if step.kind in (StepKind.SAME, StepKind.RESTART)]
     for step in unchanged:  # apps that stay as they are, printed in the order of the file
-        _carry_out(client, step, folder, options)
+        _print_unchanged(step)
     if any(step.kind is StepKind.START for step in steps):
         _import_master_modules(apps)
     tasks = [_task(client, step, folder, options) for step in steps if step not in unchanged]
-    codes = dict.fromkeys((step.name for step in unchanged), 0) | run_tasks(tasks, usable_cores())
+    codes = {step.name: step.code for step in unchanged} | run_tasks(tasks, usable_cores())
     code = next((codes[step.name] for step in steps if codes[step.name]), 0)
     return code, [RegistryEntry(client.home / app.name) for app in apps if not codes[app.name]]
 
@@ -167,17 +189,20 @@ def load_apps(path: str, stage: str = "", only: str = "") -> list[FileApp]:
     known = parse_sections(table, path, folder, stage)
     check_stage(table, path, stage)
     apps = []
+    problems = Problems()
     for name in select_apps(sort_by_dependency(known), only.split(","), path):
         check_app_name(name)
         arguments = ["-c", path, "--section", name]
         if stage:
             arguments += ["--stage", stage]
         arguments += ["--daemon", "--managed", "--name", name]
-        config = SettingsLoader(arguments, os.environ).read(table).config
-        if not (config.app or config.command):
-            raise UsageError(f'{path}, [apps.{name}]: no app, as in app = "myapp:main"')
-        require_target(config)
-        apps.append(FileApp(name, arguments, config, known[name].after))
+        with problems:
+            config = SettingsLoader(arguments, os.environ).read(table).config
+            if not (config.app or config.command):
+                raise UsageError(f'{path}, [apps.{name}]: no app, as in app = "myapp:main"')
+            require_target(config)
+            apps.append(FileApp(name, arguments, config, known[name].after))
+    problems.raise_all()
     return apps
 
 
@@ -200,15 +225,19 @@ def _plan_step(client: Client, app: FileApp, path: str, stage: str) -> PlanStep:
     if not entry.is_running():
         return PlanStep(app, app.name, StepKind.START, entry)
     entry = client.latest(entry)
+    description = client.describe(entry)
+    trouble, code = _find_trouble(description)
     if entry.state.get("file") != path:
         raise UsageError(
             f"{app.name} runs already, and not from {path}; "
             f"`prefork delete {app.name}` first, or use another name"
         )
+    if description["state"] == "hung":
+        return PlanStep(app, app.name, StepKind.SAME, entry, trouble=trouble, code=code)
     changes = list(client.ask(entry, PLAN)["changes"])
     if entry.state.get("stage", "") != stage:
         note = f"another --env takes `prefork delete {app.name}` and a start"
-        return PlanStep(app, app.name, StepKind.RESTART, entry, changes, note)
+        return PlanStep(app, app.name, StepKind.RESTART, entry, changes, note, trouble, code)
     restart_keys = [change["key"] for change in changes if change["restart"]]
     note = (
         f"changing {', '.join(restart_keys)} takes `prefork restart {app.name}`"
@@ -216,10 +245,33 @@ def _plan_step(client: Client, app: FileApp, path: str, stage: str) -> PlanStep:
         else ""
     )
     if not changes:
-        return PlanStep(app, app.name, StepKind.SAME, entry)
+        return PlanStep(app, app.name, StepKind.SAME, entry, trouble=trouble, code=code)
     needs_restart = len(restart_keys) == len(changes)
-    kind = StepKind.RESTART if needs_restart else StepKind.RELOAD
-    return PlanStep(app, app.name, kind, entry, changes, note)
+    if needs_restart:
+        return PlanStep(app, app.name, StepKind.RESTART, entry, changes, note, trouble, code)
+    return PlanStep(app, app.name, StepKind.RELOAD, entry, changes, note)
+
+
+def _find_trouble(app: Mapping[str, Any]) -> tuple[str, int]:
+    """Return why a running app does not serve as its file says although nothing has to be changed,
+    with what helps, and an exit code; nothing and 0: all is well.
+    """
+    name, state = app["name"], app["state"]
+    if state == "hung":
+        return f"the master does not answer; `prefork stop --force {name}` ends it", (
+            MachineError.exit_code
+        )
+    if state == "failing":
+        why = f"failing: its workers end again and again; `prefork why {name}` says why"
+        return why, AppError.exit_code
+    if state != "frozen":
+        return "", 0
+    reason = str(app.get("failure", "")).partition("\n")[0]
+    serving = f"gen {app['generation']} serves on"
+    return (
+        f"frozen: the last reload failed, and {serving}: {reason}\n"
+        f"`prefork why {name}` has the whole reason; mend it, then `prefork reload {name}`"
+    ), AppError.exit_code
 
 
 def _removed_apps(client: Client, path: str, names: set[str]) -> list[PlanStep]:
@@ -228,7 +280,7 @@ def _removed_apps(client: Client, path: str, names: set[str]) -> list[PlanStep]:
     """
     return [
         PlanStep(None, entry.name, StepKind.DELETE, entry)
-        for entry in client.find("all")
+        for entry in list_entries(client.home)
         if entry.state.get("file") == path and entry.name not in names
     ]
 
@@ -237,8 +289,18 @@ def print_step(step: PlanStep) -> None:
     """Print one step of a plan."""
     print(f"{step.name}: {step.kind.value}")
     print_changes(step.changes)
+    for text in filter(None, (step.note, step.trouble)):
+        print("\n".join(f"  {line}" for line in text.splitlines()))
+
+
+def _print_unchanged(step: PlanStep) -> None:
+    """Print that an app stays as it is, or why it needs attention."""
+    if step.trouble:
+        print_error(f"{step.name}: unchanged, but {step.trouble}")
+    else:
+        print(f"{step.name}: unchanged")
     if step.note:
-        print(f"  {step.note}")
+        print(f"{step.name}: {step.note}")
 
 
 def _carry_out(client: Client, step: PlanStep, folder: str, options: Options) -> None:
@@ -256,30 +318,30 @@ def _carry_out(client: Client, step: PlanStep, folder: str, options: Options) ->
         print(f"{step.name}: {outcome} ({', '.join(each['key'] for each in step.changes)})")
     elif step.kind is StepKind.DELETE and step.entry is not None:
         delete_app(client, step.entry, options)
-    else:
-        print(f"{step.name}: unchanged")
     if step.note:
         print(f"{step.name}: {step.note}")
 
 
-def check(_client: Client, options: Options) -> int:
+def check(client: Client, options: Options) -> int:
     """Load the apps of a file, or one target, and print the results. Return the exit code."""
     from prefork.cli.serve.check_app import check_app  # noqa: PLC0415 - only check needs it
     from prefork.cli.serve.settings_loader import start_folder  # noqa: PLC0415
 
     if names_apps_file(options.target):
-        path = absolute_path(options.target)
+        path = _settings_path(client, options.target)
         todo = [(app.name, app.config) for app in load_apps(path, options.env or "", options.only)]
         here = os.path.dirname(path)
     else:
-        todo = [(options.target, SettingsLoader([options.target], os.environ).read().config)]
+        # The result and the errors name the target.
+        todo = [("", SettingsLoader([options.target], os.environ).read().config)]
         here = start_folder()
     code = 0
     for name, config in todo:
+        prefix = f"{name}: " if name else ""
         try:
-            print(f"{name}: ok: {check_app(config, here)}", flush=True)
+            print(f"{prefix}ok: {check_app(config, here)}", flush=True)
         except PreforkError as error:
-            print_error(f"{name}: {error}")
+            print_error(f"{prefix}{error}")
             code = code or error.exit_code
     return code
 

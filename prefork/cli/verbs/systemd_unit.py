@@ -5,6 +5,11 @@ Design
 - **``startup`` writes one oneshot unit that resurrects,** not a unit per app: masters belong to the
   list, and systemd must not bring back one that crashed or was deleted. ``conf/prefork.service`` is
   for operators who want systemd to own an app.
+- **The unit is active also if an app does not start.** systemd kills all processes of a unit that
+  failed: one broken app took all others down at boot.
+- **Its name is its own,** ``prefork-resurrect.service``: an operator's ``prefork.service`` may be a
+  copy of that in ``conf``. A unit without the first line that ``startup`` writes is neither
+  replaced nor removed, as Debian's tools leave changed files alone.
 """
 
 import argparse
@@ -21,9 +26,13 @@ from prefork.errors import MachineError, UsageError
 from prefork.unix.directory import Directory
 from prefork.unix.home import replace_file, user_home_directory
 from prefork.unix.identity import describe_user
+from prefork.unix.regular_file import NotRegularFileError
 
 Options = argparse.Namespace
-UNIT_NAME = "prefork.service"
+UNIT_NAME = "prefork-resurrect.service"
+
+_MAX_UNIT_SIZE = 64 * 1024
+"""Bytes of a unit that are read at most."""
 
 UNIT_TEMPLATE = """\
 # Written by `prefork startup`; `prefork unstartup` removes it.
@@ -34,11 +43,12 @@ After=network-online.target
 Wants=network-online.target
 
 [Service]
-# The masters stay in the background; each is ready when resurrect returns.
+# The masters stay in the background; each is ready when resurrect returns. The dash: systemd would
+# end them all if one of them did not start. The journal and `prefork list` name that one.
 Type=oneshot
 RemainAfterExit=yes
 Environment={home}
-ExecStart={prefork} resurrect
+ExecStart=-{prefork} resurrect
 ExecReload={prefork} reload all
 ExecStop={prefork} stop all
 # Longer than it takes to boot and to drain the apps: prefork itself reports what failed.
@@ -49,6 +59,8 @@ LimitNOFILE=65536
 [Install]
 WantedBy={target}
 """
+FIRST_LINE = UNIT_TEMPLATE.partition("\n")[0]
+"""By this line a unit is known as one of ``startup``."""
 
 SAMPLE_SETTINGS = """\
 # prefork start prefork.toml           starts what is missing, reloads what changed
@@ -96,6 +108,7 @@ def startup(client: Client, options: Options) -> int:
         print(f"# {path}\n{text}")
         _print_commands(options.user, ("daemon-reload",), ("enable", UNIT_NAME))
         return 0
+    _require_own_unit(path, "and is not replaced")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -119,6 +132,7 @@ def unstartup(_client: Client, options: Options) -> int:
         return 0
     if not path.exists():
         raise UsageError(f"there is no {path}")
+    _require_own_unit(path, "and is not removed")
     _systemctl(options.user, "disable", UNIT_NAME)
     try:
         path.unlink(missing_ok=True)
@@ -127,6 +141,31 @@ def unstartup(_client: Client, options: Options) -> int:
     _systemctl(options.user, "daemon-reload")
     print(f"removed {path}")
     return 0
+
+
+def _require_own_unit(path: Path, consequence: str) -> None:
+    """Raise UsageError if a unit that ``startup`` did not write is at ``path``."""
+    if not _is_own_unit(path):
+        raise UsageError(
+            f"{path} was not written by `prefork startup`, {consequence}; move it away first"
+        )
+
+
+def _is_own_unit(path: Path) -> bool:
+    """Return whether ``startup`` wrote the unit at ``path``, or there is none.
+
+    Raises MachineError.
+    """
+    try:
+        folder, name = Directory.open_parent(path)
+        with folder:
+            return folder.read(name, _MAX_UNIT_SIZE).startswith(FIRST_LINE.encode())
+    except FileNotFoundError:
+        return True
+    except NotRegularFileError:
+        return False  # a symlink, such as that of `systemctl mask`
+    except OSError as error:
+        raise MachineError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _prints_only(options: Options) -> bool:

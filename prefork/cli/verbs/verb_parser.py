@@ -13,7 +13,7 @@ def build_parser(verb: Verb, word: str = "") -> Parser:
     parser = Parser(
         prog=f"prefork {word or verb.name}",
         usage="\n       ".join(verb.usage) or None,
-        description=describe(verb),
+        description=" ".join(filter(None, [describe(verb), verb.details.replace("`", "")])),
     )
     add_arguments(parser, verb.arguments)
     return parser

@@ -1,4 +1,4 @@
-"""The table of the verbs in README.md, made from their declarations by ``scripts/docs``."""
+"""The table of the verbs in the manual, made from their declarations by ``scripts/docs``."""
 
 from prefork.cli.verbs.verb_parser import describe, list_choices
 from prefork.wire.verb import Argument, Verb
@@ -13,20 +13,25 @@ def reference_table() -> str:
 
 
 def _row(verb: Verb) -> str:
-    name, *aliases = verb.words
-    words = " ".join([name, *(_show_word(each) for each in verb.arguments if not each.flags)])
-    names = " or ".join(f"`{word}`" for word in (words, *aliases))
-    flags = ", ".join(_show_flag(each) for each in verb.arguments if each.flags)
+    names = " or ".join(f"`{word}`" for word in (show_words(verb), *verb.words[1:]))
+    flags = ", ".join(show_flag(each) for each in verb.arguments if each.flags)
     text = f"{describe(verb)} {verb.details}".strip()
     return f"| {_escape(names)} | {_escape(text)} | {_escape(flags)} |"
 
 
+def show_words(verb: Verb) -> str:
+    """Return the name of a verb with the words that it takes, as in ``scale APP N``."""
+    words = (_show_word(each) for each in verb.arguments if not each.flags)
+    return " ".join([verb.name, *words])
+
+
 def _show_word(argument: Argument) -> str:
     shown = argument.metavar or "|".join(list_choices(argument))
-    return {"+": f"{shown}…", "*": f"[{shown}…]"}.get(str(argument.count), shown)
+    return {"+": f"{shown}…", "*": f"[{shown}…]", "?": f"[{shown}]"}.get(str(argument.count), shown)
 
 
-def _show_flag(argument: Argument) -> str:
+def show_flag(argument: Argument) -> str:
+    """Return the names of a flag with its value, in Markdown: `-n` `--lines N`."""
     *short, name = argument.flags
     value = f"[{argument.metavar}]" if argument.count == "?" else argument.metavar
     return " ".join(f"`{part}`" for part in (*short, f"{name} {value}".strip()))

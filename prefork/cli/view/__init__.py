@@ -1,4 +1,4 @@
-"""What verbs show to people, drawn from descriptions of apps. Nothing here asks a master.
+"""The output of verbs for people, drawn from descriptions of apps. Nothing here asks a master.
 
 units.py         numbers as people read them: sizes, durations, rates
 columns.py       tables that leave out columns where the terminal is narrow
@@ -12,5 +12,6 @@ details.py       ``prefork show``, and the warnings below a list
 death_report.py  ``prefork why``: the deaths of workers, grouped by their cause
 monit_screen.py  the screen of ``prefork monit``
 keys.py          single keys of a terminal
+stored_bytes.py  keys and values of a store as texts
 progress.py      a verb on several apps, one after another, and the steps on the way
 """

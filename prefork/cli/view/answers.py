@@ -1,4 +1,4 @@
-"""What a master answered to a verb, for people. A verb's declaration names its printer here."""
+"""Print the answer of a master to a verb, for people. The verb's declaration names its printer."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -29,6 +29,8 @@ def print_reload(answer: Answer, _options: Options) -> None:
         print(f"{answer.app}: reloading")
     else:
         print(f"{answer.app}: reloaded to gen {values['generation']} in {values['took']:.2f}s")
+    if keys := values.get("needs_restart"):
+        print(f"{answer.app}: changing {', '.join(keys)} takes `prefork restart {answer.app}`")
 
 
 def print_scale(answer: Answer, _options: Options) -> None:
@@ -69,10 +71,13 @@ def print_why(answer: Answer, options: Options) -> None:
     if options.json:
         print_json(answer.values["deaths"])
         return
-    from prefork.cli.view.death_report import print_deaths  # noqa: PLC0415 - few verbs need it
+    # Few verbs need it.
+    from prefork.cli.view.death_report import Failure, print_deaths  # noqa: PLC0415
 
     values = answer.values
-    print_deaths(values["deaths"], str(values.get("failure", "")), str(values.get("ended", "")))
+    reload = Failure(str(values.get("failure", "")), values.get("failed_at"))
+    end = Failure(str(values.get("ended", "")), values.get("ended_at"))
+    print_deaths(answer.app, values["deaths"], reload, end)
 
 
 def print_plan(answer: Answer) -> None:
@@ -84,9 +89,8 @@ def print_plan(answer: Answer) -> None:
     restart_keys = [change["key"] for change in plan["changes"] if change["restart"]]
     if restart_keys:
         print(f"  changing {', '.join(restart_keys)} takes `prefork restart {answer.app}`")
-    if plan.get("obstacle"):
-        print(f"{answer.app}: would not be reloaded: {plan['obstacle']}")
-        return
+    if plan.get("obstacle") or plan.get("refusal"):
+        return  # the reason is an error of its own
     slots = ", ".join(map(str, plan["slots"]))
     workers = pluralize(plan["workers"], "worker")
     print(

@@ -52,7 +52,8 @@ class DeathGroup:
             workers_text = (
                 f"{workers} (gen {several}{last['generation']}, the last was pid {last['pid']})"
             )
-        killed = ", killed" if last["killed"] else ""
+        limit = f" by --{last['exceeded']}" if last.get("exceeded") else ""
+        killed = f", killed{limit}" if last["killed"] else ""
         why = f": {last['why']}" if last.get("why") else ""
         return f"{when} {workers_text}: {last['cause']}{why} ({last['detail']}{killed})"
 
@@ -63,7 +64,7 @@ def group_deaths(deaths: Sequence[Death]) -> list[DeathGroup]:
     for death in deaths:
         reason = _VARYING.sub("", death["reason"])
         why = _AMOUNT.sub("", death.get("why", ""))
-        how = (death.get(name) for name in ("cause", "detail", "killed"))
+        how = (death.get(name) for name in ("cause", "detail", "killed", "exceeded"))
         key = (*how, reason, why)
         group = groups.pop(key, None) or DeathGroup()
         group.deaths.append(death)
@@ -71,24 +72,44 @@ def group_deaths(deaths: Sequence[Death]) -> list[DeathGroup]:
     return list(reversed(groups.values()))
 
 
-def print_deaths(deaths: Sequence[Death], failure: str, ended: str = "") -> None:
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the last reload failed, or why the master did not start or gave up, and when that was.
+
+    ``reason``: empty: it did not. ``at``: Unix time; None: a master of an earlier version does not
+    tell it.
+    """
+
+    reason: str = ""
+    at: float | None = None
+
+    def headline(self, what: str) -> str:
+        """Return one line or more: the time, ``what`` failed, and why."""
+        when = "" if self.at is None else f"{format_time({'at': self.at})} "
+        return f"{when}{what}: {self.reason}"
+
+
+def print_deaths(
+    name: str, deaths: Sequence[Death], reload: Failure, end: Failure = Failure()
+) -> None:
     """Print the groups, the latest first, and why the last reload or the master failed.
 
-    ``failure``: why the last reload failed, ``ended``: why the master did not start or gave up;
-    both are left out when they are empty or when the reason of a death tells the same. Without
-    them, wrong settings would not be reported: they kill no worker.
+    ``name``: of the app, for the line that says that no worker has died.
+
+    Both failures are left out when the reason of a death tells the same. Without them, wrong
+    settings would not be reported: they kill no worker.
     """
     lines = []
     for group in group_deaths(deaths):
         lines.append(group.headline())
         if group.last["reason"]:
             lines.append(group.last["reason"])
-    is_reported = any(death["reason"] and death["reason"] in failure for death in deaths)
-    if failure and not is_reported:
-        lines.insert(0, f"the last reload failed: {failure}")
-    if ended and not any(_first_line(each["reason"]) in ended for each in deaths if each["reason"]):
-        lines.insert(0, f"the master ended: {ended}")
-    print("\n".join(lines or ["no worker has died"]))
+    reasons = [death["reason"] for death in deaths if death["reason"]]
+    if reload.reason and not any(reason in reload.reason for reason in reasons):
+        lines.insert(0, reload.headline("the last reload failed"))
+    if end.reason and not any(_first_line(reason) in end.reason for reason in reasons):
+        lines.insert(0, end.headline("the master ended"))
+    print("\n".join(lines or [f"{name}: no worker has died"]))
 
 
 def _first_line(text: str) -> str:

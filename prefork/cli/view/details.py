@@ -1,5 +1,6 @@
 """``prefork show``: the details of one app, and the warnings that are printed below a list."""
 
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +44,7 @@ def app_warnings(apps: Sequence[App]) -> Iterator[Text]:
         elif app.get("state") == "failed":
             yield Text(f"{name}: it ended with a failure; see `prefork why {name}`", "red")
         elif app.get("failure"):
-            yield Text(f"{name}: the last reload failed; see `prefork show {name}`", "red")
+            yield Text(f"{name}: the last reload failed; see `prefork why {name}`", "red")
 
 
 def print_app(app: App) -> None:
@@ -64,9 +65,17 @@ def render_app(app: App, width: int) -> Group:
 
 
 HEAD_KEYS = (
-    "name", "namespace", "app", "state", "status", "denied", "pid", "version", "here", "file",
-    "section", "log", "output",
+    "name", "namespace", "app", "state", "status", "denied", "pid", "version", "build", "here",
+    "file", "section", "log", "output",
 )  # fmt: skip
+
+
+LEASE_TEXTS = {
+    "unused": "none here: the app does not ask who leads",
+    "waiting": "none here yet: the server of the store waits for the end of the last lease",
+    "elsewhere": "of another master, by the lease on the server of the store",
+    "unavailable": "none here: the server of the store does not answer",
+}
 
 
 def _head(app: App) -> Table:
@@ -81,6 +90,8 @@ def _head(app: App) -> Table:
     head.add_row("listening", ", ".join(app.get("listening", ())) or "-")
     if shim := next((each["node"] for each in app.get("workers", ()) if each.get("node")), ""):
         head.add_row("node shim", shim)
+    if leader := describe_leader(app):
+        head.add_row("leader", leader)
     head.add_row("uptime", format_age(app.get("started") if is_running(app) else None))
     if planned := app.get("next_restart"):
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(planned["at"]))
@@ -94,10 +105,39 @@ def _head(app: App) -> Table:
         )
     for key, text in figure_lines(app.get("figures", {})):
         head.add_row(key, text)
-    for key, value in app.get("settings", {}).items():
-        several = isinstance(value, list)
-        head.add_row(f"--{key}", " ".join(map(str, value)) if several else str(value))
+    for flag, text in list_flags(app.get("settings", {})):
+        head.add_row(flag, text)
     return head
+
+
+def list_flags(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield settings as flags with their values, in the form in which a shell takes them.
+
+    ``settings``: values by key, in the form of a settings file. The app has a row of its own.
+    """
+    for key, value in settings.items():
+        match key, value:
+            case "app", _:
+                pass
+            case "command", words:
+                yield "--", shlex.join(map(str, words))
+            case _, bool():
+                yield (f"--{key}" if value else f"--no-{key}"), ""
+            case _, dict():
+                for name, text in value.items():
+                    yield f"--{key}", shlex.quote(f"{name}={text}")
+            case _, list():
+                for each in value:
+                    yield f"--{key}", shlex.quote(str(each))
+            case _:
+                yield f"--{key}", shlex.quote(str(value))
+
+
+def describe_leader(app: App) -> str:
+    """Return which worker leads, or why none here does; empty: there is nothing to say."""
+    if leader := app.get("leader"):
+        return f"worker {leader['slot']} (pid {leader['pid']}), token {leader['token']}"
+    return LEASE_TEXTS.get(str(app.get("lease")), "")
 
 
 def format_autoscale(scaling: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""One verb on several apps, one after another, and the steps on the way."""
+"""One verb on one app or several, one after another, and the steps on the way."""
 
 import os
 import sys
@@ -21,15 +21,20 @@ def for_each_app(
     """
     code = 0
     for entry in client.find(*targets):
-        try:
-            exit_code = action(entry)
-        except PreforkError as error:
-            broken = "the app is broken: " if isinstance(error, AppError) else ""
-            name = "" if str(error).startswith(entry.name) else f"{entry.name}: "
-            print_error(f"{name}{broken}{error}")
-            exit_code = error.exit_code
+        exit_code = carry_out(entry, action)
         code = code or exit_code
     return code
+
+
+def carry_out(entry: RegistryEntry, action: Callable[[RegistryEntry], int]) -> int:
+    """Call ``action`` with one app and return its exit code; an error is printed."""
+    try:
+        return action(entry)
+    except PreforkError as error:
+        broken = "the app is broken: " if isinstance(error, AppError) else ""
+        name = "" if str(error).startswith(entry.name) else f"{entry.name}: "
+        print_error(f"{name}{broken}{error}")
+        return error.exit_code
 
 
 def progress_printer(entry: RegistryEntry) -> Callable[[Progress], None]:

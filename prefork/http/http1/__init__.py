@@ -6,6 +6,7 @@ http1_state.py          what the HTTP/1.1 connections of a worker share: readers
 The connection:
 
 connection.py           from bytes to requests, from responses to the next request
+plain_connection.py     the same with compiled code for plain requests
 counting_connection.py  the same with limits on the number of requests
 pipeline.py             requests that wait behind another one, bytes that are not parsed yet
 base_connection.py      phases and their deadlines, slow clients, the ways to end

@@ -99,7 +99,7 @@ class BaseConnection(asyncio.Protocol):
         """Go on with what waited for the client to read."""
         raise NotImplementedError
 
-    # What the client owes.
+    # The client's part of the exchange.
 
     @property
     def is_idle(self) -> bool:
@@ -135,6 +135,10 @@ class BaseConnection(asyncio.Protocol):
         raise NotImplementedError
 
     # The end.
+
+    def close_after_response(self) -> None:
+        """Close after the next response, whenever it comes."""
+        self.close_requested = True
 
     def drain(self) -> None:
         """Close soon, because the worker drains.

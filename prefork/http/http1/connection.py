@@ -21,10 +21,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import cast
 
-from prefork import _speed
 from prefork.errors import ClientError
 from prefork.http import response_head
-from prefork.http.body import WholeBody
 from prefork.http.connection_cache import ConnectionCache
 from prefork.http.exchange import Exchange
 from prefork.http.http1.base_connection import (
@@ -77,28 +75,14 @@ class Connection(Pipeline):
 
     def data_received(self, data: bytes) -> None:
         """Start the requests in bytes that arrived; keep a partial one. asyncio calls this."""
-        reader, server = self._reader, self.server
-        is_between, size = reader.is_between_requests, len(data)
-        if is_between and self.phase <= IDLE:
-            # Nothing is in progress, so these bytes may be one whole request.
-            head = self._read_plain(data)
-            if head is not None:
-                exchange = Exchange(self, head, self.sink)
-                exchange.request_complete = True
-                if head.content:
-                    exchange.body = body = WholeBody()
-                    body.data = head.content
-                self._start_exchange(exchange, server.handle)
-                return
         if self.phase == NEW:
-            # The connection is not pending any more. Then try the compiled reader after all.
             self.phase = READING_HEAD
-            server.pending_connections.discard(self)
-            self.data_received(data)
+            self.server.pending_connections.discard(self)
+            self.data_received(data)  # a plain connection begins anew with the compiled reader
             return
         if self.phase == CLOSING or self._refusal is not None:
             return
-        if size > self.slice_size or self._unparsed is not None:
+        if len(data) > self.slice_size or self._unparsed is not None:
             self._parse_in_slices(data)
         else:
             self._parse(data)
@@ -108,17 +92,6 @@ class Connection(Pipeline):
         is_partial = reader.size or not reader.is_between_requests
         if is_partial and self._refusal is None and self.phase != CLOSING:
             self._on_partial_request()
-
-    def _read_plain(self, data: bytes) -> "_speed.PlainHead | None":
-        """Return the head of the request that is all of ``data``; None: it must be parsed."""
-        reader = self.http1.plain_reader
-        head = None if reader is None else reader.read(data)
-        if head is not None and head.has_forwarding_fields:
-            try:
-                self.server.proxies.interpret(head, self.is_trusted())
-            except ClientError:
-                return None  # the parser's way refuses it, too, and can answer
-        return head
 
     def _parse(self, data: bytes | memoryview) -> None:
         reader, readers = self._reader, self.http1.readers
@@ -183,6 +156,10 @@ class Connection(Pipeline):
         return self._is_trusted
 
     # Requests in order.
+
+    def take_turn(self) -> Exchange | None:
+        """Return the exchange that is being answered."""
+        return self.current
 
     def body_received(self) -> None:
         """Note that the body which the app reads is complete."""

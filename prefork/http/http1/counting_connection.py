@@ -10,14 +10,16 @@ Design
 import math
 from collections.abc import Callable
 
+from prefork import _speed
 from prefork.http.exchange import Exchange
-from prefork.http.http1.connection import Connection
 from prefork.http.http1.http1_state import Http1State
+from prefork.http.http1.plain_connection import PlainConnection
 from prefork.http.peer import Addresses
 from prefork.http.response_head import RETRY_AFTER
+from prefork.http.server_state import PlainCalls
 
 
-class CountingConnection(Connection):
+class CountingConnection(PlainConnection):
     """Closes after a number of requests, and answers 503 while the worker has its limit of them."""
 
     __slots__ = ("_remaining_requests",)
@@ -39,6 +41,10 @@ class CountingConnection(Connection):
         exchange.send_error(503, "the server is busy", (RETRY_AFTER,))
         if exchange.body is not None:
             exchange.body.discard()
+
+    def answer_plain(self, head: "_speed.PlainHead", _calls: PlainCalls) -> None:
+        """Make an exchange of each request: limits are checked where it begins."""
+        self._start_exchange(self.make_exchange(head), self.server.handle)
 
     def is_last_response(self) -> bool:
         """Return whether the limit of requests is reached, or the connection closes anyway.

@@ -12,12 +12,7 @@ from prefork.http import response_head
 from prefork.http.exchange import Exchange
 from prefork.http.flow_control import FlowControl
 from prefork.http.http1.sendfile import FileTransfer
-from prefork.http.response_head import HEAD_END, DefaultFields, HeaderPair
-
-JOIN_BELOW = 16 * 1024
-"""Bytes of a body. A smaller one is copied behind its head; a larger one is handed to the transport
-as it is."""
-
+from prefork.http.response_head import HEAD_END, JOIN_BELOW, DefaultFields, HeaderPair
 
 Composer = Callable[[bytes, Iterable[HeaderPair], bytes, bytes, bytes], bytes | None]
 """Takes status line, fields, lines that every response has, end of the head, and body. Returns the

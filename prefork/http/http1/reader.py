@@ -275,12 +275,12 @@ class RequestReader:
                 self._transfer_encoding = b"several" if several else value.lower()
             else:
                 self._expect = value.lower()
-        elif is_forwarding_field(name):
-            self._has_forwarding_fields = True
         elif b"_" in name and self._context.limits.underscores != "allow":
             if self._context.limits.underscores == "refuse":
                 raise ClientError(400, "the request has a field name with an underscore")
             self._has_inspected_fields = self._has_underscores = True
+        elif is_forwarding_field(name):
+            self._has_forwarding_fields = True
         return name
 
     def on_headers_complete(self) -> None:

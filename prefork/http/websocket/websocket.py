@@ -367,6 +367,9 @@ class WebSocket(asyncio.Protocol):
         if self.phase == OPEN:
             self.deadline = min(self._next_ping_at, self._dead_after)
 
+    def close_after_response(self) -> None:
+        """Do nothing: a WebSocket has had its response, and goes on until the drain."""
+
     def drain(self) -> None:
         """Close because the worker drains: with 1012 if another worker takes over, else 1001."""
         self.close(GOING_AWAY if self.server.has_no_successor else RESTART, "")

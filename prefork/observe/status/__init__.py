@@ -5,9 +5,11 @@ connection_slots.py  a bounded number of connections, and which one ends for a n
 history.py           one sample a second of the last ten minutes, for the charts
 master_client.py     requests to the master over the channel that the master gave at the fork
 metrics.py           the scoreboard in the text format of Prometheus
+metrics_reference.py the table of the metrics in the manual
 recent_records.py    the last records of the logs
 routes.py            the paths, and the response to each request
 scoreboard_view.py   the scoreboard and the memory of the workers, as the other modules need them
+store_health.py      whether the store can be used, with --store-required
 status_loop.py       the event loop of the process: connections, timers and the end
 worker_memory.py     the memory of the workers, measured in a thread
 

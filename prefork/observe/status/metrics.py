@@ -26,7 +26,12 @@ from prefork.wire.scoreboard import TIMES, is_counted
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+MEMORY = "prefork_memory_bytes"
 DURATION = "prefork_request_duration_seconds"
+STATE_TEXT = "1 for the state that the master is in"
+WORKERS_TEXT = "workers by their state"
+CLASSES_TEXT = "answers by the class of their status"
+DURATION_TEXT = "times that requests took"
 MEMORY_TEXT = "memory of the worker and the processes below it; shared pages are divided (PSS)"
 
 _UNITS = {"s": "_seconds", "bytes": "_bytes", "1/s": "_per_second"}
@@ -58,12 +63,10 @@ def format_metrics(
     for field in FIELDS:
         if field.kind:
             lines += _format_field(app, field, rows)
-    lines += _format_header("prefork_memory_bytes", "gauge", MEMORY_TEXT)
+    lines += _format_header(MEMORY, "gauge", MEMORY_TEXT)
     for row in rows:
         if row["pid"] in memory:
-            lines.append(
-                _format_sample("prefork_memory_bytes", _labels(app, row), memory[row["pid"]])
-            )
+            lines.append(_format_sample(MEMORY, _labels(app, row), memory[row["pid"]]))
     lines += _format_durations(app, rows)
     return "\n".join(lines) + "\n"
 
@@ -83,7 +86,7 @@ def _format_master(app: str, head: Mapping[str, Any]) -> Iterator[str]:
             name, _ = metric_name(field)
             yield from _format_header(name, field.kind, field.text)
             yield _format_sample(name, {"app": app}, head[field.name])
-    yield from _format_header("prefork_state", "gauge", "1 for the state that the master is in")
+    yield from _format_header("prefork_state", "gauge", STATE_TEXT)
     for number, state in enumerate(STATES):
         if state:
             labels = {"app": app, "state": state}
@@ -92,7 +95,7 @@ def _format_master(app: str, head: Mapping[str, Any]) -> Iterator[str]:
 
 def _format_states(app: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     states = [row["state"] for row in rows]
-    yield from _format_header("prefork_workers", "gauge", "workers by their state")
+    yield from _format_header("prefork_workers", "gauge", WORKERS_TEXT)
     for number, state in enumerate(WORKER_STATES):
         if state:
             yield _format_sample(
@@ -106,9 +109,7 @@ def _format_field(app: str, field: Field, rows: Sequence[Mapping[str, Any]]) -> 
     shared = "answered_2xx" if also else field.name
     counted = [row for row in rows if is_counted(row, shared)]
     if also.get("class") in (None, "1xx") and (counted or not rows):
-        yield from _format_header(
-            name, field.kind, "answers by the class of their status" if also else field.text
-        )
+        yield from _format_header(name, field.kind, CLASSES_TEXT if also else field.text)
     for row in counted:
         yield _format_sample(name, {**_labels(app, row), **also}, row[field.name])
 
@@ -116,7 +117,7 @@ def _format_field(app: str, field: Field, rows: Sequence[Mapping[str, Any]]) -> 
 def _format_durations(app: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     counted = [row for row in rows if is_counted(row, TIMES)]
     if counted or not rows:
-        yield from _format_header(DURATION, "histogram", "times that requests took")
+        yield from _format_header(DURATION, "histogram", DURATION_TEXT)
     for row in counted:
         labels = _labels(app, row)
         so_far = list(accumulate(row["times"]))

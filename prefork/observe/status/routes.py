@@ -22,8 +22,10 @@ from prefork.observe.status.access_control import AccessControl
 from prefork.observe.status.master_client import MasterClient
 from prefork.observe.status.recent_records import read_recent_records
 from prefork.observe.status.scoreboard_view import ScoreboardView
+from prefork.observe.status.store_health import StoreHealth
 from prefork.printable import printable_line, printable_value
 from prefork.wire.control import RefusedError
+from prefork.wire.leader_view import find_leader
 from prefork.wire.verb import PageAccess, Verb
 from prefork.wire.verb_table import WHY, requests_of_page
 
@@ -235,7 +237,16 @@ class StatusSite:
 
     # Responses without the master.
 
-    def _readyz(self) -> StatusResponse:
+    def _readyz(self) -> StatusResponse | Awaitable[StatusResponse]:
+        if self._view.health is None:
+            return self._tell_verdict()
+        return self._check_store(self._view.health)
+
+    async def _check_store(self, health: StoreHealth) -> StatusResponse:
+        await health.refresh()
+        return self._tell_verdict()
+
+    def _tell_verdict(self) -> StatusResponse:
         verdict = self._view.verdict()
         return text_response(200 if verdict.ready else 503, verdict.text)
 
@@ -244,13 +255,18 @@ class StatusSite:
         view = self._view
         await view.refresh_memory()
         rows = view.rows()
-        value = metrics.format_metrics(view.app, view.head(), rows, view.memory(rows))
+        head = view.head()
+        leader = find_leader(rows, head["leader_token"])
+        head["leader_token"] = leader["token"] if leader else 0
+        value = metrics.format_metrics(view.app, head, rows, view.memory(rows))
         return StatusResponse(200, value.encode(), metrics.CONTENT_TYPE)
 
     async def _status(self, request: StatusRequest) -> StatusResponse:
         """Return the data of the page."""
         since = _number(request, "since")
         self.on_view()
+        if self._view.health is not None:
+            await self._view.health.refresh()
         await self._view.refresh_memory()
         value = self._view.status(since)
         value["token"] = (

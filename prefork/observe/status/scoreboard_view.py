@@ -6,6 +6,7 @@ from time import monotonic, time
 from typing import Any
 
 from prefork.observe.status.history import VIEWER_TIMEOUT, History
+from prefork.observe.status.store_health import StoreHealth
 from prefork.observe.status.worker_memory import WorkerMemory
 from prefork.plural import pluralize
 from prefork.unix.scoreboard import Rows
@@ -34,9 +35,13 @@ class Verdict:
 
 
 class ScoreboardView:
-    """The view of one app. ``min_ready`` is the number of workers that must be ready."""
+    """The view of one app. ``min_ready`` is the number of workers that must be ready. ``health``:
+    of the store; None: the store is not required."""
 
-    def __init__(self, app: str, rows: Rows, min_ready: int) -> None:
+    def __init__(
+        self, app: str, rows: Rows, min_ready: int, health: StoreHealth | None = None
+    ) -> None:
+        self.health = health
         self.app = app
         self.min_ready = min_ready
         self._rows = rows
@@ -96,6 +101,8 @@ class ScoreboardView:
             return Verdict(
                 False, f"{ready} of at least {pluralize(self.min_ready, 'worker')} ready"
             )
+        if self.health is not None and (problem := self.health.problem()):
+            return Verdict(False, f"the store is unavailable: {problem}")
         return Verdict(True, f"ready: {ready} of {pluralize(head['target'], 'worker')}")
 
     def status(self, since: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -30,11 +30,13 @@ from prefork.observe.status.history import PERIOD
 from prefork.observe.status.master_client import MasterClient
 from prefork.observe.status.routes import StatusSite
 from prefork.observe.status.scoreboard_view import ScoreboardView
+from prefork.observe.status.store_health import StoreHealth
 from prefork.unix.descriptor_channel import DescriptorChannel
 from prefork.unix.identity import Identity
 from prefork.unix.privileges import forbid_new_privileges
 from prefork.unix.process import set_parent_death_signal
 from prefork.unix.scoreboard import Rows
+from prefork.unix.store_place import close_stores
 
 MAX_CONNECTIONS = 128
 """Maximum number of connections.
@@ -56,7 +58,8 @@ class StatusServerContext:
     ``app`` is the app's name, ``sockets`` are the listening sockets, ``rows`` is the scoreboard,
     and ``channel`` leads to the master, whose pid is ``master``. ``host`` is the name or address
     that clients use; None for a unix socket. ``has_control``: the master answers requests.
-    ``min_ready`` is the option of this name. The process runs as ``identity``.
+    ``min_ready`` is the option of this name. The process runs as ``identity``. ``check_store``:
+    raises PreforkError if the store cannot be used; None: the store is not required.
     """
 
     app: str
@@ -70,6 +73,7 @@ class StatusServerContext:
     min_ready: int
     token: bytes
     log: logging.Logger
+    check_store: Callable[[], None] | None = None
 
 
 def run_status_server(context: StatusServerContext) -> int:
@@ -96,7 +100,8 @@ class _Server:
         self._loop = loop
         self._log = context.log
         self._master = MasterClient(loop, context.channel, context.has_control)
-        self._view = ScoreboardView(context.app, context.rows, context.min_ready)
+        self._health = context.check_store and StoreHealth(context.check_store, loop, context.log)
+        self._view = ScoreboardView(context.app, context.rows, context.min_ready, self._health)
         access = AccessControl(context.host, context.token)
         site = StatusSite(self._view, access, self._master, loop, context.log)
         site.on_view = self._on_view
@@ -123,6 +128,8 @@ class _Server:
                 await self._server_state.wait_until_empty()
         except TimeoutError:
             pass  # The end of the process closes the remaining connections.
+        if self._health is not None and not self._health.is_checking:
+            close_stores()  # Otherwise the thread of the check may hold them for long.
 
     # Connections.
 

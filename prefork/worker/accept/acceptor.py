@@ -10,6 +10,11 @@ Design
   connections that its idle siblings could serve, and it shortens the listener's backlog.
 - **The guard counts pauses in which the worker looked at the queues,** not the duration of a call
   that blocked the worker meanwhile: a sibling may have served many connections in that time.
+- **The last places of a worker are for the connections in the handoff queue.** A worker that hands
+  connections off frees places. Without a reserve new connections filled all workers to
+  ``--limit-connections``, and a client in the queue waited until another one left: once in three
+  runs of the test suite. A worker hands off only while it has places for the whole queue
+  (http_worker.py), so there is always one that can take them back.
 - **A worker that leaves takes connections from the handoff queue when no sibling would** (the field
   ``shares`` of the scoreboard rows tells). It takes one after the other, so that all workers that
   end together divide what is left. Each connection is answered once and closed. During a roll the
@@ -52,6 +57,9 @@ TURNS_PER_ANSWER = 4
 
 TIMER_LATE = 0.005
 """Seconds of delay from which on a timer was held up by a call that blocked the loop."""
+
+LONGEST_HANDOFF_QUEUE = 512
+"""Connections that the handoff queue never holds: its buffer is full with about three hundred."""
 
 EXHAUSTION_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Errors of accept(2) that mean a shortage in this process, and no fault of the connection."""
@@ -127,7 +135,12 @@ class Acceptor:
 
     def resume_if_room(self) -> None:
         """Accept again if the worker was full and has room now; called when a connection ends."""
-        if self._is_full and not self._is_stopped and not self._is_closed and self._has_room():
+        if (
+            self._is_full
+            and not self._is_stopped
+            and not self._is_closed
+            and self._free_places() > 0
+        ):
             self._is_full = False
             self._load.mark_available()
             self._events.set_wakeup(True)
@@ -181,15 +194,15 @@ class Acceptor:
         """Decide whether to accept a connection that waits, or that waited a moment ago."""
         if self._is_stopped or self._is_full:
             return
-        if not self._has_room():
+        if self._free_places() <= 0:
             self._pause_at_limit()
         elif self._policy.is_unrestricted:
             self._events.set_wakeup(True)
-            if self._accept_from(self._events.pick_endpoint()) or not self._has_retry_timer:
+            if self._accept_from(self._pick_endpoint()) or not self._has_retry_timer:
                 # Look again also when a sibling was faster: another listener may have a connection.
                 self._loop.call_soon(self._decide_if_waiting)
         else:
-            accepted = self._should_accept() and self._accept_from(self._events.pick_endpoint())
+            accepted = self._should_accept() and self._accept_from(self._pick_endpoint())
             if accepted:
                 self._policy.record_accept()
             # The wakeup is off until this worker has served the connection: it looks at the queues
@@ -197,9 +210,18 @@ class Acceptor:
             self._events.set_wakeup(not accepted)
             self._schedule_retry()
 
-    def _has_room(self) -> bool:
+    def _free_places(self) -> float:
+        """Return how many more connections this worker may have open."""
         pending = len(self._pending) + len(self._connector.pending)
-        return len(self._server.connections) + pending < self._max_connections
+        return self._max_connections - len(self._server.connections) - pending
+
+    def _pick_endpoint(self) -> Endpoint | HandoffQueue | None:
+        """Return an endpoint where a connection waits, or waited a moment ago; None if there is
+        none. A new connection never takes a place that one in the handoff queue needs."""
+        free = self._free_places()
+        if free < LONGEST_HANDOFF_QUEUE and free <= self._events.handoff.queue.length():
+            return self._events.handoff
+        return self._events.pick_endpoint()
 
     def _should_accept(self) -> bool:
         policy = self._policy

@@ -1,8 +1,8 @@
 """Hand open connections of an overloaded worker off to workers that have time.
 
 A connection that stays open belongs to the worker that accepted it. Its next request may wait there
-behind a long call while a sibling is idle. So a worker that is busy all of the time, with requests
-that keep it for long each, puts a connection into the queue of all workers after it has answered
+behind a long call while a sibling is idle. So a worker that is busy all of the time, with long
+requests, puts a connection into the queue of all workers after it has answered
 (unix/shared_queue.py). The next worker that may accept a connection, by the rule for new ones
 (accept_policy.py), continues with it. The client notices nothing.
 

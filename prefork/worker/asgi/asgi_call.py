@@ -93,7 +93,7 @@ class AsgiCall:
         if fork_hooks.in_child:
             fork_hooks.exit_child(error)
         if self.timed_out:
-            what += " (no answer in time)"
+            what += " (no answer in time, --timeout)"
             quiet = quiet or isinstance(error, asyncio.CancelledError)  # logged by the handler
         level = logging.DEBUG if quiet else logging.ERROR
         trace = format_app_traceback(error).rstrip()

@@ -49,6 +49,8 @@ class AsgiHandler:
     can_cancel = True
     has_byte_fields = True
     encode_field = staticmethod(encode_asgi_field)
+    timeout_flag = "--timeout"
+    """The option that cancels a late call, for the log."""
 
     def __init__(
         self,
@@ -66,11 +68,11 @@ class AsgiHandler:
         """
         self.app = app
         self.log = log
-        self.scope: Callable[[Exchange], dict[str, Any]] = ScopeBuilder(
-            state, root_path, id_header
-        ).build
+        self.scopes = ScopeBuilder(state, root_path, id_header)
+        self.scope: Callable[[Exchange], dict[str, Any]] = self.scopes.build
         self._negotiate = _load_negotiate(log)
-        self._start = EagerTasks(asyncio.get_running_loop()).start
+        self.upgrade: Callable[[Exchange], None] | None = self._upgrade
+        self.start_task = EagerTasks(asyncio.get_running_loop()).start
         self.running: set[AsgiCall] = set()
         """All open calls. The set keeps their tasks alive, which the loop references only weakly.
         """
@@ -79,19 +81,34 @@ class AsgiHandler:
         """Call the app for an HTTP request. Returns at the app's first wait, or when the call is
         over."""
         call = HttpCall(self, exchange)
-        task = self._start(call.run())
+        task = self.start_task(call.run())
         if not task.done():
-            exchange.call = call
-            call.task = task
-            self.running.add(call)
+            self.keep(call, task)
 
-    def upgrade(self, exchange: Exchange) -> None:
+    def keep(self, call: HttpCall, task: "asyncio.Task[None]") -> None:
+        """Keep a call that waits for something."""
+        call.exchange.call = call
+        call.task = task
+        self.running.add(call)
+
+    def adopt(self, exchange: Exchange, status: int, fields: Any, body_read: bool) -> HttpCall:
+        """Return a call that goes on with a request for which the compiled part has called the app
+        (_speed/asgi_calls.pyx); ``status``: 0 if the app has not begun its response."""
+        call = HttpCall(self, exchange)
+        call.set_progress(status, fields, body_read)
+        return call
+
+    def ignore_upgrades(self) -> None:
+        """Handle requests for a WebSocket as ordinary ones (``--websocket off``)."""
+        self.upgrade = None
+
+    def _upgrade(self, exchange: Exchange) -> None:
         """Call the app for a WebSocket, if the handshake is valid; else the client has been
         answered."""
         call = self._negotiate(self, HttpCall(self, exchange))
         if call is not None:
             exchange.call = call
-            call.task = self._start(call.run())
+            call.task = self.start_task(call.run())
 
     async def wait_for_calls(self) -> None:
         """Wait until all calls are over, also those that go on after their response (background
@@ -117,7 +134,12 @@ class AsgiHandler:
         except Exception as error:
             # The stacks hold objects of the app, whose methods may raise; the tick must go on.
             where = f"  the stacks cannot be shown: {error!r}"
-        self.log.error("no answer in time: %s, cancelled where it waits\n%s", summary, where)
+        self.log.error(
+            "no answer in time: %s, cancelled by %s where it waits\n%s",
+            summary,
+            self.timeout_flag,
+            where,
+        )
         if exchange.call is not None:
             exchange.call.time_out()
 

@@ -9,6 +9,8 @@ Design
   are case-insensitive; ASGI asks apps for small letters).
 - **Text instead of bytes is a 500.** It is a bug of the app, and guessing an encoding would hide
   it.
+- **The loop has a turn after 32 events without a wait,** else an app that sends or receives in a
+  loop would keep all other clients waiting. uvicorn and hypercorn have no such turn.
 - **Events after the end of a response are ignored,** as the specification says.
 - **A response that the app leaves unfinished is cut off,** because a proper end would make the
   client take a part for the whole.
@@ -29,11 +31,16 @@ from prefork.worker.asgi.asgi_extensions import (
     wants_trailers,
 )
 
+MAX_IMMEDIATE_EVENTS = 32
+"""Events of one call after which the loop has a turn."""
+
 
 class HttpCall(AsgiCall):
     """The call of the app for one HTTP request: gives it ``receive`` and ``send``, sends its
     response."""
 
+    _immediate_events = 0
+    """Events for which the app did not have to wait."""
     _status = 0
     _fields: Any = ()
     _awaits_first_body = False
@@ -49,18 +56,34 @@ class HttpCall(AsgiCall):
         self._handler = handler
         self.exchange = exchange
 
+    def set_progress(self, status: int, fields: Any, body_read: bool) -> None:
+        """Set how far the app has come; ``status``: 0 if it has not begun its response."""
+        if status:
+            self._status, self._fields = status, fields
+            self._awaits_first_body = not self.exchange.response_complete
+        self._body_read = body_read
+
     async def run(self) -> None:
         """Call the app and make sure that the request is answered. Never raises."""
+        scope = self._handler.scope
+        try:
+            await self._handler.app(scope(self.exchange), self.receive, self.send)
+        except BaseException as error:
+            self.end(error)
+        else:
+            self.end(None)
+
+    def end(self, error: BaseException | None) -> None:
+        """Make sure that the request is answered after the app returned or raised. Never raises."""
         exchange = self.exchange
         try:
-            await self._handler.app(self._handler.scope(exchange), self.receive, self.send)
-            if not exchange.response_complete and not exchange.disconnected:
+            if error is None and not exchange.response_complete and not exchange.disconnected:
                 what = "in the middle of its response" if self._status else "without a response"
-                raise ResponseError(f"the app returned {what}")
-        except ClientGoneError:
-            exchange.fail()
-        except BaseException as error:
-            self._end_with_error(error)
+                error = ResponseError(f"the app returned {what}")
+            if isinstance(error, ClientGoneError):
+                exchange.fail()
+            elif error is not None:
+                self._end_with_error(error)
         finally:
             if self.task is not None:
                 self._handler.running.discard(self)
@@ -101,7 +124,14 @@ class HttpCall(AsgiCall):
                 self._disconnect_waiter or asyncio.get_running_loop().create_future()
             )
             await asyncio.shield(self._disconnect_waiter)
+        if self._is_turn_due():
+            await asyncio.sleep(0)
         return {"type": "http.disconnect"}
+
+    def _is_turn_due(self) -> bool:
+        """Count an event, and return whether the loop is to have a turn now."""
+        self._immediate_events += 1
+        return self._immediate_events % MAX_IMMEDIATE_EVENTS == 0
 
     async def send(self, message: dict[str, Any]) -> None:
         """Send an event of the response.
@@ -130,6 +160,8 @@ class HttpCall(AsgiCall):
                 self.disconnect()
         else:
             await self._send_extension(event_type, message)
+        if self._is_turn_due():
+            await asyncio.sleep(0)
 
     def _begin_response(self, message: dict[str, Any]) -> None:
         """Take ``http.response.start``. Nothing is sent before the first body event."""

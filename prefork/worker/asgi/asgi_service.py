@@ -6,9 +6,13 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
+from prefork import _speed
+from prefork.config.drain_times import drain_times
+from prefork.http import response_head
 from prefork.http.server_state import RequestHandler
+from prefork.worker.app_api import leader_callbacks
 from prefork.worker.asgi.asgi_handler import AsgiHandler
-from prefork.worker.asgi.call_drain import CallDrainer, drain_times
+from prefork.worker.asgi.call_drain import CallDrainer
 from prefork.worker.asgi.lifespan import Lifespan
 from prefork.worker.http_app import Finish
 from prefork.worker.http_service import HttpService
@@ -37,13 +41,22 @@ class AsgiService(HttpService):
 
     async def start(self) -> RequestHandler:
         """Wait for the startup of the app's lifespan, and make the handler."""
+        leader_callbacks().loop = asyncio.get_running_loop()
         await self._lifespan.start()
         config, log = self.context.config, self.context.log
         handler = AsgiHandler(
             self.app, log, self._lifespan.state, config.root_path, config.request_id_header
         )
+        if config.websocket == "off":
+            handler.ignore_upgrades()
+        if config.request_timeout != config.timeout:
+            handler.timeout_flag = "--request-timeout"
         times = drain_times(config.kill_timeout, config.stream_timeout)
         self._call_drainer = CallDrainer(handler, times, log)
+        if _speed.IS_COMPILED:
+            self.plain_calls = _speed.AsgiCalls(
+                handler, handler.scopes, handler.start_task, response_head
+            )
         return handler
 
     def tick(self) -> None:

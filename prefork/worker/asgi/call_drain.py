@@ -13,45 +13,16 @@ Design
   not answered yet, will end by itself and is notified only shortly before the kill timeout ends.
 - **An app that was notified may still end its response;** its bytes reach the client. One that
   returns in the middle is cut off, because a proper end would lie.
-- **The lifespan shutdown keeps a quarter of the kill timeout,** at most 5 s.
+- **The lifespan shutdown keeps a quarter of the kill timeout,** at most 5 s
+  (config/drain_times.py).
 """
 
 import logging
-from dataclasses import dataclass
 from time import monotonic
 
+from prefork.config.drain_times import DrainTimes
 from prefork.worker.asgi.asgi_call import AsgiCall
 from prefork.worker.asgi.asgi_handler import AsgiHandler
-
-LIFESPAN_SHUTDOWN_TIME = 5.0
-"""Seconds of the kill timeout that are kept for the lifespan shutdown; at most a quarter of it."""
-
-CANCELLATION_GRACE = 2.0
-"""Seconds from the disconnect to the cancellation; at most an eighth of the kill timeout."""
-
-
-@dataclass(frozen=True, slots=True)
-class DrainTimes:
-    """The schedule of a drain, in seconds from the stop signal.
-
-    ``stream``: how long a response may stream before its app gets the disconnect. ``disconnect``:
-    when all other calls get it. ``cancel``: when all calls that still run are cancelled. ``grace``:
-    seconds from a disconnect to a cancellation that comes before ``cancel``.
-    """
-
-    stream: float
-    disconnect: float
-    cancel: float
-    grace: float
-
-
-def drain_times(kill_timeout: float, stream_timeout: float) -> DrainTimes:
-    """Compute the schedule from two options, in seconds. Their defaults, 30 and 10, make 10, 23,
-    25, 2."""
-    cancel = kill_timeout - min(LIFESPAN_SHUTDOWN_TIME, kill_timeout / 4)
-    grace = min(CANCELLATION_GRACE, kill_timeout / 8)
-    disconnect = cancel - grace
-    return DrainTimes(min(stream_timeout, disconnect), disconnect, cancel, grace)
 
 
 class CallDrainer:

@@ -45,20 +45,21 @@ class ScopeBuilder:
         """``state``: of the lifespan; each request gets a copy (Lifespan 2.0, "Lifespan State").
         ``root_path``: the path below which the app is mounted. ``id_header``: the name of the
         header for request ids."""
-        self._state = state or None
-        self._root_path = root_path
+        self.state = state or None
+        self.root_path = root_path
+        self.apply_forwarded = apply_to_scope
         self._id_name = id_header.lower().encode("ascii")
 
     def build(self, exchange: Exchange) -> dict[str, Any]:
         """Build the scope of a request. It belongs to the app, which may change all of it."""
         connection, request = exchange.connection, exchange.request
-        cached = connection.cache or self._add_connection(connection)
+        cached = connection.cache or self.add_connection(connection)
         scope = cached.keys.copy()
         path = request.path.decode("ascii")
         scope["http_version"] = request.version
         scope["method"] = request.method
         # The specification wants root_path in front of the path, also when a proxy removed it.
-        root_path = self._root_path * (path != "*")
+        root_path = self.root_path * (path != "*")
         scope["path"] = root_path + (unquote(path) if "%" in path else path)
         scope["raw_path"] = request.path
         scope["query_string"] = request.query
@@ -72,24 +73,28 @@ class ScopeBuilder:
             "http.response.trailers": {},
         }
         if cached.tls is not None:
-            chain = cached.tls["client_cert_chain"].copy()
-            scope["extensions"]["tls"] = {**cached.tls, "client_cert_chain": chain}
-        if self._state is not None:
-            scope["state"] = self._state.copy()
+            self.add_tls(scope, cached.tls)
+        if self.state is not None:
+            scope["state"] = self.state.copy()
         if request.forwarded is not None and (forwarded := exchange.forwarded) is not None:
             apply_to_scope(scope, forwarded)
         if exchange.request_id:
             add_request_id(scope, self._id_name, exchange.request_id)
         return scope
 
-    def _add_connection(self, connection: ClientConnection) -> ConnectionCache:
+    def add_tls(self, scope: dict[str, Any], tls: dict[str, Any]) -> None:
+        """Add the extension for TLS to a scope; ``tls``: its value, which is copied."""
+        chain = tls["client_cert_chain"].copy()
+        scope["extensions"]["tls"] = {**tls, "client_cert_chain": chain}
+
+    def add_connection(self, connection: ClientConnection) -> ConnectionCache:
         """Make the cached parts for a connection, at its first request."""
         peer = connection.peer
         server: tuple[str, int | None] | None = peer.server
         if server is None:
             server = None if peer.socket_path is None else (peer.socket_path, None)
         template = _TEMPLATE.copy()
-        template["root_path"], template["scheme"] = self._root_path, peer.scheme
+        template["root_path"], template["scheme"] = self.root_path, peer.scheme
         template["client"], template["server"] = peer.client, server
         tls = None if peer.tls is None else tls_extension(peer.tls)
         connection.cache = cached = ConnectionCache(template, tls, connection.is_multiplexed)

@@ -30,7 +30,7 @@ class CountedListeners:
     """
 
     def __init__(self, row: Row, config: Config) -> None:
-        self._load = Load(row.loads, row.number)
+        self._load = Load(row.loads, row.number, row.own_words)
         self._policy = make_accept_policy(row, self._load, config, 0)
         self._counts = row.counts
         self._counts[UNCOUNTED] = uncounted_bits(REQUEST_FIELDS)

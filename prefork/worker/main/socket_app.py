@@ -53,7 +53,13 @@ def run_main(
     Raises AppError when ``main`` returned before the worker was told to stop.
     """
     in_loop = is_async(app)
-    shutdown.call_at_stop(channel.report_draining)
+
+    def on_stop() -> None:
+        # A main ends its connections in its own time; it accepts no more, so it does not beat.
+        channel.end_timeout()
+        channel.report_draining()
+
+    shutdown.call_at_stop(on_stop)
     counted = CountedListeners(channel.row, config)
     heartbeat = LoopHeartbeat(channel, counted, min(LONGEST_IDLE_PAUSE, config.timeout or math.inf))
     sockets = [
@@ -62,11 +68,14 @@ def run_main(
     ]
     patch_event_loops()
 
-    _arrange_ready(config, channel, in_loop)
     if in_loop:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            # Before it is ready, because the worker may lead from that moment on.
+            app_api.leader_callbacks().loop = runner.get_loop()
+            _arrange_ready(config, channel, in_loop)
             hooks.run_loop(runner, _run_in_loop(app, sockets, heartbeat, shutdown))
     else:
+        _arrange_ready(config, channel, in_loop)
         hooks.keep_connections()
         hooks.call_in_child(counted.reset_lock)
         app(*sockets)

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from prefork.http.exchange import Exchange
+from prefork.http.request import RequestHead
 from prefork.http.server_state import ServerState
 from prefork.worker.app_api import WorkerInfo
 from prefork.worker.monitor.stack_report import (
@@ -76,6 +77,8 @@ class SlowLog:
         self._log = log
         self._log_access = log_access
         self._last_beat_at = self._reported_beat_at = monotonic()
+        self._reported_head: RequestHead | None = None
+        """The request that was logged last by ``check_loop``. Its exchange may be made anew."""
 
     def start(self, server: ServerState) -> None:
         """Check from now on: in the loop, and in the watchdog's thread."""
@@ -161,9 +164,10 @@ class SlowLog:
         if self._app_in_loop:
             if (
                 request is not None
-                and not request.exchange.is_logged_slow
+                and request.exchange.request is not self._reported_head
                 and call_duration(request.exchange) > self._slow
             ):
+                self._reported_head = request.exchange.request
                 self._report(request)
             return
         self._reported_beat_at = last_beat_at

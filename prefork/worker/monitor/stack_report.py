@@ -25,6 +25,7 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
+from prefork import _speed
 from prefork.http.exchange import Exchange
 from prefork.worker.asgi.asgi_call import AsgiCall
 from prefork.worker.wsgi.wsgi_app import WsgiCall
@@ -45,6 +46,8 @@ _INFRASTRUCTURE = (_PACKAGE_FOLDER, threading.__file__, _ASYNCIO_FOLDER)
 _CALL_FUNCTIONS = frozenset({"run", "_run", "_continue_response"})
 """Our functions that call into the app: WsgiCall and AsgiCall ``run``, ThreadedWsgiCall ``_run``,
 and WsgiCall ``_continue_response``, which pulls the app's iterable."""
+_PLAIN_FUNCTION = "answer_plain"
+"""The function of a connection that has a compiled app interface call the app; see there."""
 
 _NOT_APP_CODE = (
     *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")),
@@ -79,13 +82,34 @@ def find_request_in_thread(thread: int, innermost: FrameType) -> RequestStacks |
     frames: Frames = []
     frame: FrameType | None = innermost
     while frame is not None:
-        code = frame.f_code
-        if code.co_name in _CALL_FUNCTIONS and code.co_filename.startswith(_WORKER_FOLDER):
-            call = frame.f_locals.get("self")
-            if isinstance(call, WsgiCall | AsgiCall):
-                return RequestStacks(call.exchange, thread, [frames[::-1]] if frames else [])
+        exchange = _find_exchange(frame)
+        if exchange is not None:
+            return RequestStacks(exchange, thread, [frames[::-1]] if frames else [])
         frames.append(frame)
         frame = frame.f_back
+    if _speed.IS_COMPILED and thread == threading.main_thread().ident:
+        call = _speed.find_running_call()
+        if call is not None:
+            return RequestStacks(call.exchange, thread, [extract_app_stack(innermost)])
+    return None
+
+
+def _find_exchange(frame: FrameType) -> Exchange | None:
+    """Return the request that the function of a frame works on, if it is one that calls the app."""
+    code = frame.f_code
+    if code.co_name in _CALL_FUNCTIONS and code.co_filename.startswith(_WORKER_FOLDER):
+        call = frame.f_locals.get("self")
+        if isinstance(call, WsgiCall | AsgiCall):
+            return call.exchange
+    if code.co_name == _PLAIN_FUNCTION and code.co_filename.startswith(_PACKAGE_FOLDER):
+        found = frame.f_locals
+        connection, started_at = found.get("self"), found.get("started_at")
+        if connection is not None and started_at is not None:
+            # An exchange that is made here belongs to the report: the connection has none.
+            exchange: Exchange = connection.current or connection.make_exchange(
+                found["head"], started_at
+            )
+            return exchange
     return None
 
 
@@ -102,7 +126,9 @@ def inspect_waiting_request(exchange: Exchange) -> RequestStacks:
         for each in _find_awaited_tasks(task, frames):
             if each not in tasks and len(tasks) < MAX_TASKS:
                 tasks.append(each)
-    return RequestStacks(exchange, None, [stack for stack in (stacks[0][1:], *stacks[1:]) if stack])
+    if stacks[0] and stacks[0][0].f_code.co_filename.startswith(_WORKER_FOLDER):
+        del stacks[0][0]  # AsgiCall.run, unless the compiled part has called the app
+    return RequestStacks(exchange, None, [stack for stack in stacks if stack])
 
 
 def _walk_awaits(awaited: object) -> Iterator[FrameType]:

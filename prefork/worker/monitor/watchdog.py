@@ -1,7 +1,9 @@
-"""A thread that reports what the worker is doing when the worker itself cannot.
+"""A thread that carries out the orders of the master, also when the worker is busy or hangs.
 
-The thread sleeps until the master asks on a pipe, when the worker's deadline has passed. It writes
-the requests to the log, then the stacks of all threads, and says so on the ready pipe. Only code
+The thread sleeps until an order comes on the order pipe (wire/worker_orders.py). When the worker's
+deadline has passed, the master asks what it is doing: the thread writes the requests to the log,
+then the stacks of all threads, and says so on the ready pipe. It also tells the worker that it
+leads, and that it does not any more because it was asked to stop (worker/leadership.py). Only code
 that keeps the interpreter to itself (a regular expression, a C extension) silences it. Then the
 master sends DUMP_SIGNAL, and faulthandler's own handler writes the bare stacks. With ``--slow-log``
 the thread also checks the loop at an interval (slow_log.py).
@@ -34,6 +36,7 @@ from types import FrameType
 
 from prefork.errors import MachineError
 from prefork.http.server_state import ServerState
+from prefork.wire.worker_orders import LEAD, REPORT_STACKS
 from prefork.worker.app_api import WorkerInfo
 from prefork.worker.monitor.stack_report import (
     RequestStacks,
@@ -57,6 +60,9 @@ class Watchdog:
     """The watchdog of one worker. Must be made in the main thread.
 
     ``service`` is set when the worker serves HTTP. ``check`` is called at each interval.
+    ``is_booting``: whether the worker is not ready yet.
+    ``on_lead``: called when the worker is to lead. ``on_stop``: called when ``stop_fd`` is
+    readable, because the worker was asked to stop.
     """
 
     service: ServerState | None = None
@@ -67,11 +73,11 @@ class Watchdog:
         log: logging.Logger,
         report_to_master: Callable[[str], None],
         interval: float | None,
-        request_fd: int,
+        order_fd: int,
     ) -> None:
         """``report_to_master``: called with one line when a report is written. ``interval``:
-        seconds between two calls of ``check``; None: no checks. ``request_fd``: readable when the
-        master asks for a report."""
+        seconds between two calls of ``check``; None: no checks. ``order_fd``: the read end of the
+        order pipe."""
         self._worker_name = f"worker {info.slot}"
         self._log = log
         self._report_to_master = report_to_master
@@ -79,7 +85,11 @@ class Watchdog:
         self.main = get_ident()
         self.check: Callable[[], None]
         self.stop_checks()
-        self._request_fd = request_fd
+        self._order_fd = order_fd
+        self.stop_fd = -1
+        self.on_lead: Callable[[], None] = lambda: None
+        self.on_stop: Callable[[], None] = lambda: None
+        self.is_booting: Callable[[], bool] = lambda: False
         self._running_lock = allocate_lock()
         self._native_id = 0
         self._pause_count = 0
@@ -130,7 +140,7 @@ class Watchdog:
 
     def descriptors(self) -> tuple[int, ...]:
         """Return the descriptors that a process which the app forks must not keep."""
-        return self._request_fd, self._end_reader, self._end_writer
+        return self._order_fd, self._end_reader, self._end_writer
 
     def stop_checks(self) -> None:
         """Call nothing at the intervals any more."""
@@ -148,9 +158,10 @@ class Watchdog:
             self._running_lock.release()
 
     def _poll_pipes(self, on_ready: Callable[[], None]) -> None:
-        """Wait for requests and for a pause; check at each interval."""
+        """Wait for orders, for the stop and for a pause; check at each interval."""
         poller = poll()
-        for fd in (self._request_fd, self._end_reader):
+        watched = (self._order_fd, self.stop_fd, self._end_reader)
+        for fd in (each for each in watched if each >= 0):
             poller.register(fd, POLLIN)
         interval = None if self._interval is None else self._interval * 1000
         on_ready()
@@ -161,12 +172,22 @@ class Watchdog:
             try:
                 if not readable:
                     self.check()
-                elif self._read_pipe(self._request_fd):
-                    self._write_report()
-                else:
-                    poller.unregister(self._request_fd)  # the master is dead
+                if self.stop_fd in readable:
+                    poller.unregister(self.stop_fd)  # it stays readable
+                    self.on_stop()
+                if self._order_fd in readable and not self._carry_out_orders():
+                    poller.unregister(self._order_fd)  # the master is dead
             except Exception:
                 self._log.exception("this is a bug in prefork, please report it")
+
+    def _carry_out_orders(self) -> bool:
+        """Do what the master orders; return False at the end of the pipe."""
+        orders = self._read_pipe(self._order_fd)
+        if LEAD in orders:
+            self.on_lead()
+        if REPORT_STACKS in orders:
+            self._write_report()
+        return bool(orders)
 
     @staticmethod
     def _read_pipe(fd: int) -> bytes:
@@ -181,12 +202,7 @@ class Watchdog:
         threads = sys._current_frames()
         del threads[get_ident()]
         requests = self._collect_requests(threads)
-        summary = _describe_request(requests[0]) if requests else "no request that is known"
-        if not requests or requests[0].thread is None:
-            summary += (
-                f"; its main thread is at "
-                f"{format_app_frame([extract_app_stack(threads[self.main])])}"
-            )
+        summary = self._summarize(requests, threads[self.main])
         lines = [f"{self._worker_name} is stuck: {summary}"]
         lines += [f"  and {_describe_request(request)}" for request in requests[1:MAX_REPORTED]]
         if len(requests) > MAX_REPORTED:
@@ -203,13 +219,25 @@ class Watchdog:
         self._log.error("%s", "\n".join(lines))
         self._report_to_master(summary)
 
+    def _summarize(self, requests: list[RequestStacks], main: FrameType) -> str:
+        """Return the most suspicious request, and where the main thread is, in a line."""
+        place = format_app_frame([extract_app_stack(main)])
+        if not requests and self.is_booting():
+            return f"it is at {place}"
+        summary = _describe_request(requests[0]) if requests else "no request that is known"
+        if not requests or requests[0].thread is None:
+            summary += f"; its main thread is at {place}"
+        return summary
+
     def _collect_requests(self, threads: Mapping[int, FrameType]) -> list[RequestStacks]:
         """Return the requests without an answer and those that threads run; the most suspicious
-        first."""
+        first. While the worker drains, also those whose answer has begun: they are cut, too."""
         requests = find_running_requests(threads)
-        for connection in list(self.service.connections) if self.service is not None else ():
+        service = self.service
+        for connection in list(service.connections) if service is not None else ():
             for exchange in connection.in_flight():
-                if exchange not in requests and not exchange.status:
+                is_open = (service is not None and service.draining) or not exchange.status
+                if is_open and exchange not in requests:
                     requests[exchange] = inspect_waiting_request(exchange)
 
         def order(request: RequestStacks) -> tuple[bool, bool, float]:
@@ -229,4 +257,6 @@ def _describe_request(request: RequestStacks) -> str:
         )
     elif exchange.is_queued:
         text += ", waits for a thread"
+    elif exchange.status:
+        text += f", answered {exchange.status}, and its client has not taken all of it"
     return text

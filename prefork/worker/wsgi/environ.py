@@ -78,8 +78,8 @@ class EarlyHints:
         self._exchange = exchange
 
     def __call__(self, headers: Hints) -> None:
-        own = self._exchange
-        for exchange in self._connection.in_flight() if own is None else (own,):
+        exchange = self._exchange or self._connection.take_turn()
+        if exchange is not None:
             self._send(exchange, headers)
 
 
@@ -120,6 +120,7 @@ class EnvironBuilder:
         """``multithread`` and ``multiprocess``: as in PEP 3333. ``root_path``: the path below which
         the app is mounted (SCRIPT_NAME). ``id_header``: the header that carries the request id."""
         self.multithread = multithread
+        self.apply_forwarded = apply_to_environ
         self._id_key = "HTTP_" + id_header.upper().replace("-", "_")
         self._template: dict[str, Any] = {
             "SCRIPT_NAME": root_path.encode().decode("latin-1"),
@@ -144,7 +145,7 @@ class EnvironBuilder:
     def build(self, exchange: Exchange) -> dict[str, Any]:
         """Build the environ of a request. It belongs to the app, which may change all of it."""
         connection, request = exchange.connection, exchange.request
-        cached = connection.cache or self._add_connection(connection)
+        cached = connection.cache or self.add_connection(connection)
         environ = cached.keys.copy()
         if isinstance(request, ParsedHead):
             _add_head(environ, request)
@@ -167,7 +168,7 @@ class EnvironBuilder:
             environ["prefork.request_id"] = environ[self._id_key] = exchange.request_id
         return environ
 
-    def _add_connection(self, connection: ClientConnection) -> ConnectionCache:
+    def add_connection(self, connection: ClientConnection) -> ConnectionCache:
         """Make the cached parts for a connection, at its first request."""
         peer = connection.peer
         server, client = peer.server, peer.client

@@ -47,7 +47,7 @@ TIMEOUT_RESOLUTION = 0.05
 """Seconds for which calls share one deadline, instead of writing one each."""
 
 _END: Any = object()
-"""What ``next`` returns at the end of the app's iterable."""
+"""The value that ``next`` returns at the end of the app's iterable."""
 
 
 class WsgiHandler:
@@ -86,18 +86,33 @@ class WsgiHandler:
         environ = self.environ(exchange)
         if exchange.started_at > self._renew_timeout_at:
             # Not for each request: at 100,000 a second the deadline need not be that exact.
-            self._renew_timeout_at = exchange.started_at + TIMEOUT_RESOLUTION
-            self.count_timeout_from(exchange.started_at)
+            self._renew_timeout_at = self.renew_timeout(exchange.started_at)
         # Callbacks of the loop pull later pieces in the same context.
         context = copy_context()
         context.run(WsgiCall(self, exchange).run, environ, context)
+
+    def renew_timeout(self, started_at: float) -> float:
+        """Count the timeout of calls from here on; return when to do so again."""
+        self.count_timeout_from(started_at)
+        return started_at + TIMEOUT_RESOLUTION
+
+    def adopt(
+        self, exchange: Exchange, status: int, line: bytes, fields: list[tuple[str, str]]
+    ) -> "WsgiCall":
+        """Return a call that goes on with a request for which the compiled part has called the app
+        (_speed/wsgi_calls.pyx); ``status``: 0 if the app has not called start_response."""
+        call = WsgiCall(self, exchange)
+        if status:
+            call.set_status(status, line, fields)
+        exchange.disconnected = fork_hooks.in_child
+        return call
 
     async def wait_for_calls(self) -> None:
         """Return at once: no call goes on after its response."""
 
     def time_out(self, exchange: Exchange) -> None:
         """Log and fail a request whose iterable has yielded nothing within ``--timeout``."""
-        self.log.error("no answer in time: %s", exchange.request.describe())
+        self.log.error("no answer in time: %s (--timeout)", exchange.request.describe())
         exchange.fail()
 
     def client_disconnected(self, exchange: Exchange) -> None:
@@ -133,12 +148,21 @@ class WsgiCall:
 
     def run(self, environ: dict[str, Any], context: Context) -> None:
         """Call the app and send what it returns, or its first piece. Never raises."""
-        exchange = self._exchange
         try:
-            self._result = result = self._handler.app(environ, self.start_response)
+            result = self._handler.app(environ, self.start_response)
             if fork_hooks.in_child:
                 fork_hooks.exit_child()
-            kind, status = type(result), self._status
+        except BaseException as error:
+            self.end_with_error(error)
+            return
+        self.take_result(result, context)
+
+    def take_result(self, result: Any, context: Context) -> None:
+        """Send what the app returned, or its first piece. Never raises."""
+        exchange = self._exchange
+        self._result = result
+        kind, status = type(result), self._status
+        try:
             # The usual case first: a body that is one bytes object goes out in one write with its
             # head.
             if (
@@ -159,7 +183,7 @@ class WsgiCall:
                 return
             self._pieces, self._context = iter(result), context
         except BaseException as error:
-            self._end_with_error(error)
+            self.end_with_error(error)
             return
         self._continue_response()
 
@@ -178,9 +202,12 @@ class WsgiCall:
                 exc_info = None
         elif self._status:
             raise ResponseError("start_response was called twice without exc_info")
-        self._status, self._status_line = WSGI_STATUSES.get(status) or encode_wsgi_status(status)
-        self._fields = headers
+        self.set_status(*(WSGI_STATUSES.get(status) or encode_wsgi_status(status)), headers)
         return self.write
+
+    def set_status(self, status: int, line: bytes, fields: list[tuple[str, str]]) -> None:
+        """Set what the response begins with; ``line``: the status line with its CRLF."""
+        self._status, self._status_line, self._fields = status, line, fields
 
     def write(self, data: bytes) -> None:
         """Send a piece the imperative way (PEP 3333, "The write() Callable"). Raises
@@ -218,7 +245,7 @@ class WsgiCall:
                 self._close()
                 return
         except BaseException as error:
-            self._end_with_error(error)
+            self.end_with_error(error)
             return
         waiter = exchange.sink.flow.waiter()
         if waiter is not None:
@@ -305,7 +332,7 @@ class WsgiCall:
         if self._exchange.body is not None:
             self._exchange.body.discard()
 
-    def _end_with_error(self, error: BaseException) -> None:
+    def end_with_error(self, error: BaseException) -> None:
         """Log the app's error and answer 500, or cut off the response that has begun."""
         self._log_failure(error)
         self._exchange.fail()

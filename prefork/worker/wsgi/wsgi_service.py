@@ -1,6 +1,9 @@
 """Start and stop the WSGI app of one worker."""
 
+from prefork import _speed
+from prefork.http import response_head
 from prefork.http.server_state import RequestHandler
+from prefork.worker import fork_hooks
 from prefork.worker.http_app import Finish
 from prefork.worker.http_service import HttpService
 from prefork.worker.wsgi.environ import EnvironBuilder
@@ -36,7 +39,10 @@ class WsgiService(HttpService):
         basics = (self.app, self.channel, self.context.log, environ)
         if config.threads:
             return ThreadedWsgiHandler(*basics, config.threads, config.threads_queue)
-        return WsgiHandler(*basics)
+        handler = WsgiHandler(*basics)
+        if _speed.IS_COMPILED:
+            self.plain_calls = _speed.WsgiCalls(handler, environ, response_head, fork_hooks)
+        return handler
 
     async def stop(self, finish: Finish, stopped_at: float) -> None:  # noqa: ARG002
         """Wait for the requests; a WSGI app has no shutdown."""

@@ -95,7 +95,7 @@ class ThreadedWsgiHandler(WsgiHandler):
 
         A request whose thread hangs is only logged: the master ends its worker.
         """
-        self.log.error("no answer in time: %s", exchange.request.describe())
+        self.log.error("no answer in time: %s (--timeout)", exchange.request.describe())
         if exchange.call is not None:
             exchange.call.time_out()
 
@@ -132,7 +132,7 @@ class ThreadedWsgiCall(WsgiCall):
     """A part of the response was queued: it cannot be replaced any more."""
     _body = b""
     _error: BaseException | None = None
-    """What the app raised in the thread, until the loop has logged it."""
+    """The exception that the app raised in the thread, until the loop has logged it."""
     _resume: threading.Lock
     """Held while the thread waits for the loop to send what it has queued."""
     _bytes_queued = 0
@@ -246,7 +246,7 @@ class ThreadedWsgiCall(WsgiCall):
             self._require_start_response()
             exchange.respond(self._status, self._status_line, self._fields, self._body)
         except BaseException as error:
-            self._end_with_error(error)
+            self.end_with_error(error)
         self._close_input()
 
     def _send_queued(self) -> None:
@@ -263,7 +263,7 @@ class ThreadedWsgiCall(WsgiCall):
                 exchange.send(data)
                 exchange.send_headers()
             except BaseException as error:
-                self._end_with_error(error)
+                self.end_with_error(error)
 
     def _finish_response(self) -> None:
         """End the response, unless it has ended."""
@@ -273,7 +273,7 @@ class ThreadedWsgiCall(WsgiCall):
                 self._start_streaming(None if self._streaming_started else 0)
                 exchange.finish()
             except BaseException as error:
-                self._end_with_error(error)
+                self.end_with_error(error)
 
     def _resume_when_writable(self) -> None:
         """Let the thread go on when its client has caught up."""
@@ -297,9 +297,9 @@ class ThreadedWsgiCall(WsgiCall):
         """End the response of a call that failed in its thread."""
         error, self._error = self._error, None
         assert error is not None, "set before this was queued"
-        self._end_with_error(error)
+        self.end_with_error(error)
 
-    def _end_with_error(self, error: BaseException) -> None:
+    def end_with_error(self, error: BaseException) -> None:
         """Log the app's error and answer 500, or cut off the response that has begun; in
         the loop."""
         self._log_failure(error)

@@ -23,13 +23,15 @@ from ..options import (
     parse_options,
     print_progress,
 )
+from ..peers import ROOT
+from ..report import PAGE, PICTURES, replace_between
 from .picture import render_svg
 from .results import Run, as_json, from_json
 from .rounds import QUICK, RunSize, run_all
 from .servers import SERVERS, ServerCommand, is_missing
-from .tables import render_document
+from .tables import render_document, render_sections
 
-LATEST = Path(__file__).resolve().parents[1]
+START, END = "<!-- fair -->\n", "<!-- /fair -->\n"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,14 +62,14 @@ def build_parser() -> argparse.ArgumentParser:
     add("--quick", action="store_true", help="a short run with 4 workers only")
     add_names(parser, "--only", "servers", ", in any case")
     add_folder(parser, "fair", "md", "svg", "json")
-    add_publish(parser, "--keep", "write the results in DIR to scripts/benchmarks/fair.*")
+    add_publish(parser)
     return parser
 
 
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = parse_options(build_parser(), arguments)
-    if options.keep:
+    if options.publish:
         return publish(options.out)
     found = machine.find_peer_versions(*{server.package for server in SERVERS if server.package})
     servers = [server for server in SERVERS if is_selected(server.name, options.only)]
@@ -122,17 +124,26 @@ def write(folder: Path, about: list[str], done: Run, name: str = "fair") -> None
 
 
 def publish(folder: Path) -> int:
-    """Write the results in `folder` to `fair.md` and `fair.svg`; return the exit code."""
+    """Write the results in `folder` into the manual and return the exit code."""
     try:
         found = json.loads((folder / "fair.json").read_text())
     except FileNotFoundError:
         print_progress(f"no fair.json in {folder}; run scripts/bench fair first")
         return EXIT_FAILED
     about, done = found.pop("about"), from_json(found)
-    (LATEST / "fair.md").write_text(render_document(about, done))
-    (LATEST / "fair.svg").write_text(render_svg(about[0], done))
-    print_progress("wrote scripts/benchmarks/fair.md and fair.svg")
+    page, picture = ROOT / PAGE, ROOT / PICTURES / "fair.svg"
+    page.write_text(update_page(page.read_text(), about, done))
+    picture.write_text(render_svg(about[0], done))
+    print_progress(f"wrote {PAGE} and its picture")
     return 0
+
+
+def update_page(text: str, about: list[str], done: Run) -> str:
+    """Return `text`, the page of the manual, with these results between its markers."""
+    sections = render_sections(about, done)
+    lines = [f"#{line}" if line.startswith("## ") else line for line in sections]
+    picture = "![How connections are spread](pictures/fair.svg)"
+    return replace_between(text, START, END, [picture, "", *lines[:-1]])
 
 
 if __name__ == "__main__":

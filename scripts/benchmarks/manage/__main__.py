@@ -21,8 +21,7 @@ from ..options import (
     parse_options,
     print_progress,
 )
-from ..peers import ROOT
-from ..report import NoResultsError, replace_between
+from ..report import publish_section
 from .losses import (
     FRAMEWORKS,
     PROGRAMS,
@@ -36,8 +35,6 @@ from .managers import MANAGERS, PM2, PM2_PACKAGE, PREFORK, Manager
 from .results import Run, as_json, from_json, render_tables
 from .rounds import run_rounds
 from .trial import TrialError, adopt_orphans
-
-START, END = "<!-- manage -->\n", "<!-- /manage -->\n"
 
 EXPLANATION = """\
 The same unmodified Node app on one port, four workers in cluster mode: `prefork -- node server.js`
@@ -68,14 +65,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_names(parser, "--only", "managers", f" (they are {names})")
     add_folder(parser, "manage", "md", "json")
-    add_publish(parser, "--readme", "write the results in DIR into README.md")
+    add_publish(parser)
     return parser
 
 
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = parse_options(build_parser(), arguments)
-    if options.readme:
+    if options.publish:
         return publish(options.out)
     managers = [manager for manager in MANAGERS if is_selected(manager.name, options.only)]
     if not (PM2_PACKAGE / "package.json").exists() and PM2 in managers:
@@ -147,7 +144,7 @@ def render_document(about: dict[str, Any], figures: Run, losses: Losses) -> str:
 
 
 def render_section(about: dict[str, Any], figures: Run, losses: Losses) -> list[str]:
-    """Return the lines of the report below its title; README.md has the same."""
+    """Return the lines of the report below its title; the manual has the same."""
     where = [f"{name} {value}" for name, value in (about["machine"] | about["versions"]).items()]
     preface = [f"- {about['date']}, {about['rounds']} rounds", f"- {', '.join(where)}"]
     lines = [EXPLANATION, "", *preface, "", *render_tables(figures)]
@@ -155,23 +152,14 @@ def render_section(about: dict[str, Any], figures: Run, losses: Losses) -> list[
 
 
 def publish(folder: Path) -> int:
-    """Write the results in `folder` into README.md and return the exit code."""
-    readme = ROOT / "README.md"
-    try:
-        about = json.loads((folder / "manage.json").read_text())
-        figures = from_json(about.pop("sides"))
-        losses = losses_from_json(about.pop("losses", {}))
-        section = render_section(about, figures, losses)
-        text = replace_between(readme.read_text(), START, END, section)
-    except FileNotFoundError:
-        print_progress(f"no manage.json in {folder}; run scripts/bench manage first")
-        return EXIT_FAILED
-    except NoResultsError as error:
-        print_progress(str(error))
-        return EXIT_FAILED
-    readme.write_text(text)
-    print_progress("wrote README.md")
-    return 0
+    """Write the results in `folder` into the manual and return the exit code."""
+
+    def render(found: dict[str, Any]) -> list[str]:
+        figures = from_json(found.pop("sides"))
+        losses = losses_from_json(found.pop("losses", {}))
+        return render_section(found, figures, losses)
+
+    return publish_section("manage", folder, render)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ REQUEST_SECONDS = 10.0
 
 @dataclass
 class Tally:
-    """What the clients of one kind saw. The names are keys of `manage.json`."""
+    """The view of the clients of one kind. The names are keys of `manage.json`."""
 
     requests: int = 0
     lost: int = 0

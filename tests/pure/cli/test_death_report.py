@@ -1,13 +1,14 @@
 """``prefork why``: deaths that are alike are printed once, and all fit into one answer."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefork.cli.view.death_report import group_deaths, print_deaths
+from prefork.cli.view.death_report import Failure, group_deaths, print_deaths
 from prefork.wire.control import MAX_LINE_SIZE, encode_result, fit_deaths
 
 
@@ -33,7 +34,9 @@ def traceback(pid: int) -> str:
 
 
 def test_a_crash_loop_is_printed_in_a_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    print_deaths([death(n, pid=n, slot=n % 2, reason=traceback(n)) for n in range(1, 101)], "")
+    print_deaths(
+        "web", [death(n, pid=n, slot=n % 2, reason=traceback(n)) for n in range(1, 101)], Failure()
+    )
     headline, *reason = capsys.readouterr().out.splitlines()
     assert "100 times since " in headline
     assert "workers 0, 1 (gen 1, the last was pid 100): boot failure (exit code 102)" in headline
@@ -41,7 +44,9 @@ def test_a_crash_loop_is_printed_in_a_few_lines(capsys: pytest.CaptureFixture[st
 
 
 def test_a_single_death_is_printed_with_its_signal(capsys: pytest.CaptureFixture[str]) -> None:
-    print_deaths([death(cause="killed by a signal", detail="SIGKILL", killed=True)], "")
+    print_deaths(
+        "web", [death(cause="killed by a signal", detail="SIGKILL", killed=True)], Failure()
+    )
     output = capsys.readouterr().out
     assert output.endswith("worker 0 (pid 7, gen 1): killed by a signal (SIGKILL, killed)\n")
 
@@ -60,7 +65,9 @@ def test_the_group_with_the_latest_death_comes_first_whatever_the_generation() -
 
 def test_times_in_the_output_make_no_new_death(capsys: pytest.CaptureFixture[str]) -> None:
     said = "2026-11-28 22:{0:02d}:01,123 ERROR no route; see 2026-11-28T22_{0:02d}_01_5Z.log"
-    print_deaths([death(n, generation=n, reason=said.format(n)) for n in range(1, 9)], "")
+    print_deaths(
+        "web", [death(n, generation=n, reason=said.format(n)) for n in range(1, 9)], Failure()
+    )
     headline, reason = capsys.readouterr().out.splitlines()
     assert "8 times since" in headline
     assert "(gen 1 to 8, the last was pid 7)" in headline
@@ -72,9 +79,9 @@ def test_the_end_of_a_master_is_told_unless_a_death_tells_it(
 ) -> None:
     reason = "node ended before it was ready; its last output:\n  Error: no"
     ended = "worker 0: node ended before it was ready; its last output:"
-    print_deaths([death(reason=reason)], "", ended)
+    print_deaths("web", [death(reason=reason)], Failure(), Failure(ended))
     assert "the master ended" not in capsys.readouterr().out
-    print_deaths([death()], "", "did not start: the port is in use")
+    print_deaths("web", [death()], Failure(), Failure("did not start: the port is in use"))
     assert capsys.readouterr().out.startswith("the master ended: did not start: the port is in use")
 
 
@@ -93,12 +100,30 @@ def test_no_death_is_lost(deaths: list[dict[str, Any]]) -> None:
 def test_a_failed_reload_is_printed_unless_a_death_explains_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    print_deaths([death(reason="it broke")], "worker 0: it broke")
+    print_deaths("web", [death(reason="it broke")], Failure("worker 0: it broke"))
     assert "the last reload failed" not in capsys.readouterr().out
-    print_deaths([], "workers: expected a number")
+    print_deaths("web", [], Failure("workers: expected a number"))
     assert capsys.readouterr().out == "the last reload failed: workers: expected a number\n"
-    print_deaths([], "")
-    assert capsys.readouterr().out == "no worker has died\n"
+    print_deaths("web", [], Failure())
+    assert capsys.readouterr().out == "web: no worker has died\n"
+
+
+def test_a_failure_is_printed_with_its_time(capsys: pytest.CaptureFixture[str]) -> None:
+    print_deaths(
+        "web", [], Failure("workers: expected a number", 1.0), Failure("did not start", 2.0)
+    )
+    when = [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) for at in (1.0, 2.0)]
+    assert capsys.readouterr().out.splitlines() == [
+        f"{when[1]} the master ended: did not start",
+        f"{when[0]} the last reload failed: workers: expected a number",
+    ]
+
+
+def test_a_worker_that_was_killed_is_printed_with_the_limit_that_it_exceeded() -> None:
+    ends = {"cause": "reload", "detail": "SIGKILL", "killed": True}
+    groups = group_deaths([death(1, **ends, exceeded="timeout"), death(2, **ends)])
+    told = [group.headline().partition("): ")[2] for group in groups]
+    assert told == ["reload (SIGKILL, killed)", "reload (SIGKILL, killed by --timeout)"]
 
 
 def test_a_hundred_long_reasons_fit_into_one_answer() -> None:

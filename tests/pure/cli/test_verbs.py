@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from prefork.cli.command import main
+from prefork.cli.manual.short_help import verbs_help
 from prefork.cli.verbs.completion import completion_script
-from prefork.cli.verbs.run_verb import verbs_help
 from prefork.cli.verbs.verb_parser import build_parser, list_choices
 from prefork.cli.verbs.verb_reference import reference_table
+from prefork.config.parser import parse_verb
 from prefork.errors import UsageError
 from prefork.wire.control import decode_request, encode_request
 from prefork.wire.verb import PageAccess, Role, Verb, resolve
@@ -45,29 +46,31 @@ def words_in_fish(script: str) -> list[str]:
     return re.findall(r"-n __fish_use_subcommand -a (\S+) ", script)
 
 
-def words_in_readme() -> list[str]:
+def words_in_manual() -> list[str]:
     """Return the verbs in the first column of the table of verbs."""
-    _, _, table = (ROOT / "README.md").read_text().partition("<!-- verbs -->\n")
+    _, _, table = (
+        (ROOT / "prefork" / "docs" / "manager.md").read_text().partition("<!-- verbs -->\n")
+    )
     _title, _line, *rows = table.partition("<!-- /verbs -->\n")[0].splitlines()
     return [word for row in rows for word in re.findall(r"`([a-z]+)", row.split(" | ")[0])]
 
 
-def test_help_completion_and_readme_have_exactly_the_declared_verbs() -> None:
+def test_help_completion_and_manual_have_exactly_the_declared_verbs() -> None:
     declared = [word for verb in COMMANDS for word in verb.words]
     assert re.findall(r"^  (\w+)  ", verbs_help(), re.MULTILINE) == declared
     assert words_in_bash(completion_script("bash")) == declared
     assert words_in_bash(completion_script("zsh")) == declared
     assert words_in_fish(completion_script("fish")) == declared
-    assert words_in_readme() == declared
+    assert words_in_manual() == declared
 
 
-def test_the_table_in_the_readme_is_made_from_the_declarations() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert f"<!-- verbs -->\n{reference_table()}<!-- /verbs -->\n" in readme, "run scripts/docs"
+def test_the_table_in_the_manual_is_made_from_the_declarations() -> None:
+    page = (ROOT / "prefork" / "docs" / "manager.md").read_text()
+    assert f"<!-- verbs -->\n{reference_table()}<!-- /verbs -->\n" in page, "run scripts/docs"
 
 
 @pytest.mark.parametrize("verb", COMMANDS, ids=lambda verb: verb.name)
-def test_help_completion_and_readme_have_exactly_the_declared_flags(verb: Verb) -> None:
+def test_help_completion_and_manual_have_exactly_the_declared_flags(verb: Verb) -> None:
     flags = {flag for each in verb.arguments for flag in each.flags if flag.startswith("--")}
     help_text = build_parser(verb).format_help()
     assert set(re.findall(r"^  (?:-\w(?: \w+)?, )?(--[a-z-]+)", help_text, re.MULTILINE)) == {
@@ -195,3 +198,36 @@ def test_the_request_of_a_new_verb_has_the_declared_fields(toy_verb: Verb) -> No
         decode_request(encode_request("greet"))
     with pytest.raises(UsageError, match="greet has no argument 'tone'"):
         decode_request(json.dumps({"verb": "greet", "arguments": {"tone": "warm"}}).encode())
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "found"),
+    [
+        ("stop", "a --quick b", ["a", "b"]),
+        ("logs", "a -n 2 b", ["a", "b"]),
+        ("store", "get --namespace x key", ["key"]),
+    ],
+)
+def test_a_flag_may_stand_between_words(verb: str, words: str, found: list[str]) -> None:
+    given = ["web", *words.split()] if verb == "store" else words.split()
+    options, _ = parse_verb(build_parser(VERBS[verb]), given, verb)
+    assert getattr(options, "words" if verb == "store" else "targets") == found
+
+
+def test_a_wrong_command_line_names_the_help_of_its_verb() -> None:
+    with pytest.raises(UsageError, match="see prefork flush --help"):
+        parse_verb(build_parser(VERBS["flush"]), [], "flush")
+
+
+@pytest.mark.parametrize(
+    ("verb", "text"),
+    [
+        ("flush", "APP is missing: names, namespaces, all, or /regular expressions/; see"),
+        ("scale", "APP is missing; N is missing: a number, or \\+N or -N; see"),
+        ("store", "APP is missing; see"),
+        ("completion", "shell is missing; see"),
+    ],
+)
+def test_a_word_that_is_missing_is_named_with_what_it_is(verb: str, text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        parse_verb(build_parser(VERBS[verb]), [], verb)

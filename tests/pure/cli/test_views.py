@@ -13,7 +13,7 @@ from prefork.cli.view import units
 from prefork.cli.view.app_columns import APP_COLUMNS, WORKER_COLUMNS
 from prefork.cli.view.app_table import render_app_list
 from prefork.cli.view.columns import Column, fit_columns
-from prefork.cli.view.details import render_app
+from prefork.cli.view.details import list_flags, render_app
 from prefork.cli.view.figure_lines import figure_lines
 from prefork.cli.view.monit_screen import ScreenState, draw
 from prefork.observe.log_records import Record
@@ -150,11 +150,38 @@ def test_show_prints_the_figures_that_the_list_leaves_out() -> None:
         "5.0m in bodies",
         "99 connections, 5 open, after 100µs in the queue on average",
         "--bind",
-        "127.0.0.1:8000 [::1]:8000",
+        "--bind     127.0.0.1:8000\n",
+        "--bind     '[::1]:8000'\n",
         "the last reload failed: it broke",
     ):
         assert part in text
     assert "requests" not in "\n".join(lines(render_app(app(figures={}, workers=0), 120), 120))
+
+
+def test_settings_are_shown_as_they_are_typed() -> None:
+    settings = {
+        "app": "m:app",
+        "command": ["node", "my server.js"],
+        "bind": ["8000", "unix:a b"],
+        "daemon": True,
+        "tls-watch": False,
+        "env": {"A": "***", "B": "x"},
+        "kill-timeout": "5s",
+        "access-log": "",
+        "max-restarts": 3,
+    }
+    assert list(list_flags(settings)) == [
+        ("--", "node 'my server.js'"),
+        ("--bind", "8000"),
+        ("--bind", "'unix:a b'"),
+        ("--daemon", ""),
+        ("--no-tls-watch", ""),
+        ("--env", "'A=***'"),
+        ("--env", "B=x"),
+        ("--kill-timeout", "5s"),
+        ("--access-log", "''"),
+        ("--max-restarts", "3"),
+    ]
 
 
 def test_show_leaves_out_what_an_older_master_does_not_know() -> None:

@@ -73,7 +73,7 @@ def test_a_preset_is_a_format_by_name(name: str) -> None:
     [
         ("%(hh)s", "known directives, not %(hh)s; did you mean %(h)s?"),
         ("%(gneration)s", "known directives, not %(gneration)s; did you mean %(generation)s?"),
-        ("%(quite unknown)s", "known directives, not %(quite unknown)s; see the README"),
+        ("%(quite unknown)s", "known directives, not %(quite unknown)s; prefork help logging"),
         ("%({a b}i)s", "known directives, not %({a b}i)s"),
         ("%({HOME}e)s", "known directives, not %({HOME}e)s"),
         ("%h %r", "directives such as %(h)s, and %% for a percent sign, not '%h %r'"),

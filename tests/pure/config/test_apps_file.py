@@ -86,11 +86,55 @@ def test_a_cycle_is_refused() -> None:
         ({"apps": {"web": {"after": "dbs"}, "db": {}}}, r"no \[apps.dbs\]; did you mean db"),
         ({"apps": {"web": {"env": 3}}}, r"p, \[apps.web.env\]: env"),
         ({"apps": {"web": {"env_x": {"A": []}}}}, r"p, \[apps.web.env_x\]: env"),
+        ({"apps": {"web": {"stage_x": 3}}}, r"p, \[apps.web.stage_x\]: expected a table"),
+        ({"apps": {"web": {"stage_x": {"wrokers": 3}}}}, r"stage_x\]: .*did you mean workers"),
+        (
+            {"apps": {"web": {"stage_x": {"env": {}}}}},
+            r"stage_x\]: env cannot be .* table env_NAME",
+        ),
+        ({"apps": {"web": {"stage_x": {"after": "db"}}}}, r"stage_x\]: after cannot be set here"),
+        ({"defaults": {"stage_x": {"surge": 0}}, "apps": {"web": {}}}, r"stage_x\]: surge = 0"),
     ],
 )
 def test_an_error_names_the_table_and_the_nearest_name(table: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_sections(table, "p", "/")
+
+
+def test_all_that_is_wrong_in_a_file_is_told_at_once() -> None:
+    table = {
+        "default": {},
+        "defaults": {"wrokers": 1, "surge": 0, "name": "x"},
+        "apps": {
+            "web": {"threds": 1, "workers": "many", "env": {"A": []}, "after": "dbs"},
+            "db": {"backlog": 0, "after": 3},
+            "job": 3,
+        },
+    }
+    with pytest.raises(UsageError) as caught:
+        parse_sections(table, "p", "/")
+    lines = str(caught.value).split("\n  and ")
+    wanted = ["'default'", "'wrokers'", "surge = 0", "name cannot", "'threds'", "workers = 'many'"]
+    wanted += ["web.env]: env", "backlog = 0", "after is wrong", "expected a table"]
+    for each in wanted:
+        assert [line for line in lines if each in line], each
+    assert len(lines) == len(wanted)
+
+
+def test_the_options_of_a_stage_override_those_of_their_table() -> None:
+    table = {
+        "defaults": {"workers": 1, "surge": 1, "stage_a": {"workers": 2, "surge": 2}},
+        "apps": {"web": {"surge": 3, "threads": 3, "stage_a": {"threads": 4}}},
+    }
+    found = {}
+    for stage in ("", "a", "b"):
+        (section,) = parse_sections(table, "p", "/", stage).values()
+        config = resolve(section.layers).config
+        found[stage] = (config.workers, config.surge, config.threads)
+    assert found == {"": (1, 3, 3), "a": (2, 3, 4), "b": (1, 3, 3)}
+    check_stage(table, "p", "a")
+    with pytest.raises(UsageError, match="env_b"):
+        check_stage(table, "p", "b")
 
 
 def test_an_unknown_stage_and_an_unknown_app_are_refused() -> None:

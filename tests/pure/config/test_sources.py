@@ -95,11 +95,46 @@ def test_an_unknown_key_is_refused_with_the_nearest_key() -> None:
     )
 
 
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        file(kill_timout="5s", workers="x", surge=0, pid="1")
+    assert str(caught.value).split("\n  and ") == [
+        f"{FILE}: no option is called 'kill_timout'; did you mean kill-timeout?",
+        f"{FILE}: no option is called 'pid': PM2's pid is pid-file here (with the pid of "
+        "the master)",
+        f"{FILE}: workers = 'x' is wrong: expected a whole number, or max",
+        f"{FILE}: surge = 0 is wrong: expected a number from 1 up",
+    ]
+    text = error_message(file(workers="x"), environment_layer({"PREFORK_SURGE": "0"}))
+    assert f"{FILE}: workers = 'x'" in text
+    assert "\n  and environment: PREFORK_SURGE = '0'" in text
+    with pytest.raises(UsageError, match=r"PREFORK_A.*\n  and .*PREFORK_B.*\n  and .*_SURGE = '0'"):
+        environment_layer({"PREFORK_A_A": "", "PREFORK_B_B": "", "PREFORK_SURGE": "0"})
+
+
+def test_an_error_names_what_was_typed() -> None:
+    layer = Layer("command line", {"kill_timeout": "x"}, typed={"kill_timeout": "--wait x"})
+    assert error_message(layer).startswith("command line: --wait x is wrong: expected a duration")
+    layer = Layer("command line", {"env": ["x"]}, typed={"env": "--secret x"})
+    assert error_message(layer).startswith("command line: --secret is wrong: expected KEY=VALUE")
+
+
+def test_requests_have_the_time_of_the_loop_unless_they_have_their_own() -> None:
+    resolved = resolve([file(timeout="5s")])
+    assert (resolved.config.request_timeout, resolved.sources["request_timeout"]) == (5, "timeout")
+    assert resolve([file(timeout="off")]).config.request_timeout is None
+    assert resolve([file(timeout="5s", request_timeout="off")]).config.request_timeout is None
+    assert resolve([file(request_timeout="2m")]).config.timeout == Config().request_timeout == 30
+
+
 def test_an_unknown_keyword_argument_is_refused_in_pythons_spelling() -> None:
-    with pytest.raises(
-        UsageError, match=r"^prefork.run\(\): .*'pidfile'; did you mean pid_file\?$"
-    ):
-        keyword_layer({"pidfile": "x"})
+    with pytest.raises(UsageError, match=r"^prefork.run\(\): .*'pidfil'; did you mean pid_file\?$"):
+        keyword_layer({"pidfil": "x"})
+    with pytest.raises(UsageError, match=r"'spew': gunicorn's spew=True is not to be had: "):
+        keyword_layer({"spew": True})
+    with pytest.raises(UsageError, match=r"'uid': PM2's uid is user here \(the master has to be"):
+        keyword_layer({"uid": "x"})
+    assert keyword_layer({"pidfile": "x"}).values == {"pid_file": "x"}
 
 
 def test_an_unknown_variable_is_refused_with_the_nearest_variable() -> None:
@@ -128,8 +163,8 @@ def test_variables_without_the_prefix_are_ignored() -> None:
 
 def test_variables_set_by_prefork_are_no_options() -> None:
     assert environment_layer(dict.fromkeys(RESERVED, "x")).values == {}
-    assert {"PREFORK_SLOT", "PREFORK_CONFIG"} <= RESERVED
-    assert not RESERVED & {option.variable for option in OPTIONS.values()}
+    assert {"PREFORK_SLOT", "PREFORK_CONFIG"} <= RESERVED.keys()
+    assert not RESERVED.keys() & {option.variable for option in OPTIONS.values()}
 
 
 SERVICES = ("PREFORK", "PREFORK_API", "PREFORK_BIND", "PREFORK_PORT_80")
@@ -269,3 +304,12 @@ def test_with_watch_a_drain_is_short_unless_its_times_are_set() -> None:
     )
     both = resolve([file(kill_timeout="30s", stream_timeout="10s"), flags(watch="true")]).config
     assert (both.kill_timeout, both.stream_timeout) == (30.0, 10.0)
+
+
+def test_a_json_log_makes_the_access_log_json_unless_it_has_a_format() -> None:
+    resolved = resolve([flags(log_format="json")])
+    assert resolved.config.access_log_format == "json"
+    assert resolved.sources["access_log_format"] == "log-format"
+    resolved = resolve([flags(log_format="json", access_log_format="combined")])
+    assert resolved.config.access_log_format == "combined"
+    assert resolve([flags(log_format="text")]).config.access_log_format == "common"

@@ -48,6 +48,8 @@ def test_an_app_or_a_program_can_be_served(settings: dict[str, Any]) -> None:
             },
             "manual is for main",
         ),
+        ({"command": ("node",), "hooks": "m"}, "hooks and log-config are for Python apps"),
+        ({"command": ("node",), "log_config": "f"}, "hooks and log-config are for Python apps"),
         ({"command": ("node",), "proxy_protocol": True}, "a program takes its connections itself"),
         (
             {"command": ("node",), "ready": "connect:3000", "bind": (TcpAddress("127.0.0.1", 80),)},
@@ -69,6 +71,10 @@ def test_an_invalid_target_is_refused(settings: dict[str, Any], message: str) ->
         ({"command": ("node", "server.js", "-v")}, "server", "node server.js -v"),
         ({"command": ("ruby", "bin/serve")}, "serve", "ruby bin/serve"),
         ({"command": ("python3", "-m", "shop.web")}, "python3", "python3 -m shop.web"),
+        ({"command": ("node", "--inspect=0", "-r", "./a.js", "b.js")}, "b", None),
+        ({"command": ("python3", "-u", "job.py", "x.py")}, "job", None),
+        ({"command": ("npm", "exec", "x.js")}, "npm", None),
+        ({"command": ("node", "-e", "1")}, "node", None),
         ({"command": ("redis-server", "6379")}, "redis-server", "redis-server 6379"),
         ({"command": ("/srv/bin/worker",)}, "worker", "/srv/bin/worker"),
         ({"command": ("/",)}, "program", "/"),
@@ -76,9 +82,12 @@ def test_an_invalid_target_is_refused(settings: dict[str, Any], message: str) ->
     ],
 )
 def test_the_name_is_derived_from_the_target(
-    settings: dict[str, Any], name: str, description: str
+    settings: dict[str, Any], name: str, description: str | None
 ) -> None:
+    """``description`` None: the words of the command."""
     assert resolve_name(config(**settings)) == name
+    if description is None:
+        description = " ".join(settings["command"])
     assert describe_target(config(**settings)) == description
 
 
@@ -118,3 +127,9 @@ def test_notices() -> None:
         "READY": "2",
         "STATUS": "a=b \\xff",
     }
+
+
+@pytest.mark.parametrize("app", ["server.js", "main.py", "prefork.toml", "Procfile"])
+def test_a_file_is_no_app(app: str) -> None:
+    with pytest.raises(UsageError, match=rf"^{app} is a (settings )?file"):
+        require_target(Config(app=app))

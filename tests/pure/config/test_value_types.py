@@ -169,6 +169,17 @@ def test_an_invalid_size_is_refused(raw: object) -> None:
         value_types.SIZE.parse(raw)
 
 
+@pytest.mark.parametrize("raw", ["1m", "16g"])
+def test_the_store_has_at_least_a_megabyte_and_at_most_16_gigabytes(raw: str) -> None:
+    assert value_types.STORE_SIZE.parse(raw) == value_types.SIZE.parse(raw)
+
+
+@pytest.mark.parametrize("raw", ["1023k", 0, "17g"])
+def test_the_store_is_neither_smaller_nor_larger(raw: object) -> None:
+    with pytest.raises(ValueError, match="a size from 1m to 16g"):
+        value_types.STORE_SIZE.parse(raw)
+
+
 @pytest.mark.parametrize(
     ("size", "formatted"),
     [(0, "0"), (1000, "1000"), (1024, "1k"), (2**20, "1m"), (3 * 2**30, "3g")],
@@ -339,6 +350,13 @@ def test_there_is_always_an_address_to_listen_on(raw: object) -> None:
         ("my_host.example-1:80", TcpAddress("my_host.example-1", 80)),
         ("bücher.example:80", TcpAddress("bücher.example", 80)),
         ("[::1]:8000", TcpAddress("::1", 8000)),
+        ("[::1]", TcpAddress("::1", 8000)),
+        ("0.0.0.0", TcpAddress("0.0.0.0", 8000)),
+        ("localhost", TcpAddress("localhost", 8000)),
+        ("app.internal", TcpAddress("app.internal", 8000)),
+        ("*", TcpAddress("0.0.0.0", 8000)),
+        (":80", TcpAddress("0.0.0.0", 80)),
+        ("tcp://0.0.0.0:80", TcpAddress("0.0.0.0", 80)),
         ("[::]:8000", TcpAddress("::", 8000)),
         ("[fe80::1%eth0]:80", TcpAddress("fe80::1%eth0", 80)),
         ("unix:/run/app.sock", UnixAddress("/run/app.sock")),
@@ -375,7 +393,9 @@ def test_an_address_is_tcp_unix_or_inherited(text: str, address: object) -> None
         ("host:-1", "a port"),
         ("host:٣", "a port"),
         ("::1:8000", r"\[::1\]:8000"),
-        ("[::1]", r"\[v6\]:port"),
+        ("[::g]", r"\[v6\]:port"),
+        ("::1", r"\[v6\]:port"),
+        ("localhots", "a port from 0 to 65535, not 'localhots'"),
         ("[]:80", r"\[v6\]:port"),
         ("[*]:80", r"\[v6\]:port"),
         ("[localhost]:80", r"\[v6\]:port"),

@@ -7,6 +7,7 @@ import hypothesis.strategies as st
 
 from prefork.config import OPTIONS, Config, value_types
 from prefork.config.access_format import PRESETS
+from prefork.config.access_skip import parse_skip_pattern
 from prefork.config.addresses import SCHEMES, Address, InheritedSocket, TcpAddress, UnixAddress
 from prefork.config.certificate_options import CertificateFiles, PasswordSource
 from prefork.config.forwarded_trust import HEADER_FACTS, parse_header_facts
@@ -110,6 +111,11 @@ VALUES: dict[ValueType, st.SearchStrategy[Any]] = {
     value_types.COUNT_OR_OFF: st.none() | _COUNT,
     value_types.OPTIONAL_DURATION: st.none() | durations(1),
     value_types.SIZE: _SIZE,
+    value_types.POSITIVE_SIZE: _SIZE.filter(bool),
+    value_types.STORE: st.sampled_from(
+        ["embedded", "memory", "off", "/var/lib/web", "redis://:word@host:6379/1", "valkey://[::1]"]
+    ),
+    value_types.STORE_SIZE: st.integers(1024**2, 16 * 1024**3),
     value_types.OPTIONAL_SIZE: st.none() | _SIZE.filter(bool),
     value_types.OCTAL: st.none() | st.integers(0, 0o7777),
     value_types.SIGNAL: st.sampled_from(value_types.STOP_SIGNALS),
@@ -118,6 +124,7 @@ VALUES: dict[ValueType, st.SearchStrategy[Any]] = {
     value_types.ADDRESSES: _some(addresses(), least=1),
     value_types.OPTIONAL_ADDRESS: st.none() | addresses(),
     value_types.PATHS: _some(_LINE),
+    value_types.SEARCH_PATHS: _some(texts(without=",\0\n").filter(bool)),
     value_types.PATTERNS: _some(_LINE),
     value_types.CRON: _some(
         st.sampled_from(["0 4 * * *", "*/5 * * * * *", "@daily", "0 4 LW * MON"])
@@ -130,6 +137,11 @@ VALUES: dict[ValueType, st.SearchStrategy[Any]] = {
     value_types.FORWARDED: st.sets(st.sampled_from(HEADER_FACTS)).map(parse_header_facts),
     value_types.ACCESS_FORMAT: st.sampled_from(
         [*PRESETS, "%(h)s", "%% %({X-A}i)s", '{"a": %(s)s}']
+    ),
+    value_types.SKIP_PATTERNS: _some(
+        st.sampled_from(["/healthz", "2xx", "kube-probe", "/a,404,agent:/b"]).map(
+            parse_skip_pattern
+        )
     ),
     value_types.FIELD_NAME: st.from_regex("([A-Za-z0-9-]{1,64})?", fullmatch=True),
     value_types.ROOT_PATH: st.sampled_from(["", "/shop", "/a/b", "/caf\u00e9"]),

@@ -14,6 +14,8 @@ from typing import Any
 
 import h11
 
+from prefork import _speed
+from prefork.http import response_head
 from prefork.http.limits import Limits
 from prefork.http.server_state import RequestHandler
 from prefork.worker.asgi.asgi_handler import AsgiHandler
@@ -34,6 +36,7 @@ class AsgiServer(MemoryServer):
         self.log = logging.Logger("app")
         self.log.addHandler(logging.NullHandler())
         super().__init__(True, limits)
+        self._use_compiled_calls()
 
     def _make_handler(self) -> RequestHandler:
         async def make() -> AsgiHandler:
@@ -41,6 +44,13 @@ class AsgiServer(MemoryServer):
 
         self.handler = self.loop.run_until_complete(make())
         return self.handler
+
+    def _use_compiled_calls(self) -> None:
+        if _speed.IS_COMPILED:
+            handler = self.handler
+            self.state.plain_calls = _speed.AsgiCalls(
+                handler, handler.scopes, handler.start_task, response_head
+            )
 
     def run(self, callback: Callable[..., object], *arguments: object) -> None:
         """Call the server's code from within the loop, where tasks can be started."""

@@ -1,4 +1,4 @@
-"""What a client sees of a response: on a sink in memory, on HTTP/1.1, and on a toy protocol."""
+"""A response as a client sees it: on a sink in memory, on HTTP/1.1, and on a toy protocol."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ FRAMING = {b"connection", b"transfer-encoding", b"date"}
 
 @dataclass
 class Outcome:
-    """What a client sees of one response. Names of fields in lower case."""
+    """One response as a client sees it. Names of fields in lower case."""
 
     interim: list[tuple[int, Fields]] = field(default_factory=list)
     status: int = 0
@@ -139,7 +139,7 @@ class OnMemorySink:
 
     @property
     def outcome(self) -> Outcome:
-        """What the client has seen so far."""
+        """The response as far as the client has seen it."""
         return self._connection.sink.outcome
 
 
@@ -171,7 +171,7 @@ class OnHttp1:
 
     @property
     def outcome(self) -> Outcome:
-        """What the client has seen so far."""
+        """The response as far as the client has seen it."""
         parser, seen = h11.Connection(h11.CLIENT), Outcome()
         parser.send(h11.Request(method=self._method, target="/", headers=[("Host", "a")]))
         parser.send(h11.EndOfMessage())
@@ -229,7 +229,7 @@ class OnToyProtocol:
 
     @property
     def outcome(self) -> Outcome:
-        """What the client has seen so far."""
+        """The response as far as the client has seen it."""
         seen = Outcome()
         for kind, data in parse_frames(bytes(self._transport.out))[1][b"1"]:
             if kind in (b"interim", b"head"):

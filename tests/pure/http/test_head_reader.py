@@ -143,7 +143,10 @@ def test_limits() -> None:
 def test_fields_of_proxies_are_known_and_can_be_dropped(value: bytes) -> None:
     head = make_reader().read(plain(b"X-Forwarded-" + value + b": x", b"X-Other: y"))
     assert head.has_forwarding_fields
+    name = b"x-forwarded-" + value.lower()
+    assert head.find_fields((name, b"x-other")) == [b"x", b"y"]
     head.drop_forwarding_fields()
+    assert head.find_fields((name, b"x-other")) == [None, b"y"]
     assert head.headers == [(b"host", b"a"), (b"x-other", b"y")]
     environ: dict[str, str] = {}
     head.add_to_environ(environ)
@@ -165,3 +168,88 @@ def test_only_bytes_are_read() -> None:
     for data in (None, "GET", bytearray(b"GET"), memoryview(b"GET")):
         with pytest.raises(TypeError):
             make_reader().read(data)
+
+
+PLAIN_FIELDS = [
+    *(
+        b"Connection: close",
+        b"connection: Keep-ALIVE",
+        b"X:",
+        b"X: ",
+        b"X:\ty\t z \t",
+        b"N" * 64 + b": y",
+    ),
+    *(b"X: \xe9\xff", b"Content-Length: 0", b"Cookie: a\tb", b"X: 12345678\t", b"Te: trailers"),
+]
+
+
+@pytest.mark.parametrize("field", PLAIN_FIELDS, ids=str)
+def test_what_is_plain_is_read(server: MemoryServer, field: bytes) -> None:
+    assert check(server, make_reader(), plain(field))
+
+
+def headed(*lines: bytes) -> bytes:
+    return b"\r\n".join([*lines, b"", b""])
+
+
+UNUSUAL = [
+    *(
+        plain(b"Host: a"),
+        plain(b"Connection: close", b"Connection: close"),
+        plain(b"Connection: x"),
+    ),
+    *(plain(b"Content-Length: 0", b"Content-Length: 0"), plain(b"Content-Length: 00")),
+    *(plain(b"Content-Length:"), plain(b"Content-Length: +0"), plain(b"Content-Length: 0" * 10)),
+    *(plain(b"Content-Length: 0000000000"), plain(b"Content-Length: 2") + b"abc"),
+    *(plain(b"Content-Length: 4") + b"abc", plain(b"Content-Length: 1000000000")),
+    *(plain(b"Transfer-Encoding: chunked"), plain(b"Expect: 100-continue"), plain(b"Upgrade: x")),
+    *(
+        plain(b"Proxy-Connection: close"),
+        plain(b"N" * 65 + b": y"),
+        plain(b"X_Y: z"),
+        plain(b"X y: z"),
+    ),
+    *(
+        plain(b": y"),
+        plain(b"X"),
+        plain(b"X: a\x7f"),
+        plain(b"X: 1234567\x7f"),
+        plain(b"X: 1234567\x1f"),
+    ),
+    *(
+        plain(b"X: y\n z"),
+        plain(b"X: y\r z"),
+        plain(b"X: y\r\n z"),
+        plain(b" X: y"),
+        plain(b"X: a\0b"),
+    ),
+    *(
+        plain(line=line)
+        for line in (b"GET /#a HTTP/1.1", b"GET * HTTP/1.1", b"GET http://a/ HTTP/1.1")
+    ),
+    *(
+        plain(line=line)
+        for line in (b"GET / HTTP/1.0", b"GET / HTTP/1.2", b"GET / http/1.1", b"GET /")
+    ),
+    *(plain(line=line) for line in (b"get / HTTP/1.1", b"FOO / HTTP/1.1", b"GET  / HTTP/1.1")),
+    *(
+        headed(b"GET / HTTP/1.1", b"Host:" + host)
+        for host in (b"", b" ", b"a b", b"a:b", b"[::1]", b"/")
+    ),
+    *(
+        headed(b"GET / HTTP/1.1", b"Host: a:1x"),
+        headed(b"GET / HTTP/1.1"),
+        headed(b"GET / HTTP/1.1", b"X: y"),
+    ),
+    *(
+        plain()[:-1] + b"x",
+        plain()[:-2] + b"x\n",
+        plain().replace(b"\r\n", b"\n"),
+        plain(b"X: y")[:-3] + b"x\r\n",
+    ),
+]
+
+
+@pytest.mark.parametrize("data", UNUSUAL, ids=map(str, range(len(UNUSUAL))))
+def test_everything_else_is_left_to_the_parser(data: bytes) -> None:
+    assert make_reader().read(data) is None

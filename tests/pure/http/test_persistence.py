@@ -220,6 +220,37 @@ def test_a_request_that_arrives_just_when_the_worker_drains_is_the_last(
     assert client.closed
 
 
+def test_after_the_end_was_announced_each_response_is_the_last_of_its_connection(
+    server: MemoryServer,
+) -> None:
+    new, idle = server.connect(), server.connect().send(request())
+    server.run(server.state.close_after_responses)
+    server.run(lambda: None)
+    later = server.connect()
+    server.pass_time(1.0)
+    assert not idle.closed
+    for client in (new, idle, later):
+        client.send(request())
+        assert read_responses(client, *[b"GET"] * len(client.statuses))[-1].closes
+        assert client.closed
+
+
+def test_a_response_that_is_made_when_the_end_is_announced_keeps_its_promise(
+    server: MemoryServer,
+) -> None:
+    """A signal handler announces it, perhaps between the head of a response and its end."""
+    client = server.connect()
+
+    def announce_and_answer() -> None:
+        server.state.close_after_responses()
+        assert [each.close_requested for each in server.state.connections] == [False]  # type: ignore[attr-defined]
+
+    server.run(announce_and_answer)
+    server.run(lambda: None)
+    assert not client.closed
+    assert [each.close_requested for each in server.state.connections] == [True]  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("part", [b"", request()], ids=["new", "idle"])
 def test_a_connection_closes_once_it_was_quiet_for_the_linger_time(
     server: MemoryServer, part: bytes

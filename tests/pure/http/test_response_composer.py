@@ -80,7 +80,12 @@ def test_bytes(fields: list[tuple[str, str]], body: bytes) -> None:
 
 @pytest.mark.parametrize("has_byte_fields", [False, True])
 def test_usual_fields_are_composed(has_byte_fields: bool) -> None:
-    fields = [("Content-Type", "text/plain"), ("Content-Length", "2"), ("Set-Cookie", "a=é")]
+    fields = [
+        ("Content-Type", "text/plain"),
+        ("Content-Length", "2"),
+        ("Set-Cookie", "a=é"),
+        ("X", "a\tb"),
+    ]
     for number in range(len(fields) + 1):
         chosen: Any = fields[:number]
         if has_byte_fields:
@@ -94,6 +99,7 @@ UNUSUAL: list[Any] = [
     *([("Transfer-Encoding", "chunked")], [("Keep-Alive", "5")], [("Content-Length", "3")]),
     *([("Content-Length", "2"), ("Content-Length", "2")], [("Content-Length", "+2")]),
     *([("Content-Length", "")], [("X", "a\r\nY: z")], [("X\n", "a")], [("", "a")], [("X", "€")]),
+    *([("X", "a\x7f")], [("X", "a\0")], [("Content-Length", "0000000002")]),
     *([("X",)], [("X", "y", "z")], ["XY"], [("X", 1)], [(b"X", b"y")], [("X", None)], [None]),
     *(iter([("X", "y")]), {"X": "y"}, None, [("X", "y" * 9000)], [("X", "y" * 100)] * 100),
 ]

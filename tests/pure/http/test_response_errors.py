@@ -1,4 +1,4 @@
-"""What the client sees of an app that fails, breaks its protocol, or sends what HTTP forbids."""
+"""The client's view of an app that fails, breaks its protocol, or sends what HTTP forbids."""
 
 from collections.abc import Callable
 from contextlib import suppress

@@ -77,6 +77,17 @@ def test_names_with_underscores_are_dropped_refused_or_allowed(
             assert [name for name, _ in seen.fields] == names
 
 
+@pytest.mark.parametrize(
+    "name", [b"_", b"x_", b"X_Forwarded_For", b"X-Forwarded-Client_Cert", b"Content_Length"]
+)
+@pytest.mark.parametrize("what", ["drop", "refuse"])
+def test_no_name_with_an_underscore_reaches_the_app(what: str, name: bytes) -> None:
+    with MemoryServer(False, Limits(underscores=what)) as server:
+        client = server.connect().send(GET[:-2] + name + b": evil\r\n\r\n")
+        assert client.statuses == [200 if what == "drop" else 400]
+        assert all(b"evil" not in field for seen in server.take_seen() for field in seen.fields)
+
+
 def test_dropped_fields_count_for_the_limits() -> None:
     many = GET[:-2] + b"x_y: z\r\n" * 100 + b"\r\n"
     with MemoryServer(False) as server:

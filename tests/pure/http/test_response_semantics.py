@@ -1,4 +1,4 @@
-"""What a response means is the same on every sink: HTTP/1.1, one in memory, a toy protocol."""
+"""The meaning of a response is the same on every sink: HTTP/1.1, one in memory, a toy protocol."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What a worker is told about its requests: how many ended, when it may sleep, what it drops."""
+"""The reports to a worker about its requests: how many ended, when it may sleep, what it drops."""
 
 import math
 from collections.abc import Iterator
@@ -108,6 +108,7 @@ def test_the_server_may_add_a_field_that_the_app_does_not_send() -> None:
                 handle(exchange)  # type: ignore[operator]
 
             server.state.handle = add_id
+            server.state.plain_calls = None
             assert read_response(server.connect().send(request())).fields[b"x-id"] == ours
 
 

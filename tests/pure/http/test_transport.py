@@ -1,4 +1,6 @@
-"""What the kernel tells about a client: what it has taken, what it has sent, whether it is gone."""
+"""The facts that the kernel tells about a client: what it has taken, what it has sent, whether it
+is gone.
+"""
 
 import asyncio
 import socket

@@ -7,6 +7,7 @@ import pytest
 
 from prefork.http.http1.trailing_data import MAX_TRAILING_DATA
 from prefork.http.limits import Limits
+from prefork.http.server_state import RequestHandler
 from tests.fuzz.memory import MemoryServer
 from tests.live.websocket_client import BINARY, KEY, PING, PONG, TEXT, Frame
 from tests.pure.http.asgi_server import (
@@ -215,6 +216,25 @@ def test_an_app_that_never_answers_is_a_500_at_its_deadline() -> None:
         client = server.connect().send(HANDSHAKE_REQUEST)
         server.pass_time(11)
         assert client.statuses == [500]
+
+
+def test_an_app_without_websockets_gets_an_ordinary_request() -> None:
+    class PlainServer(AsgiServer):
+        def _make_handler(self) -> RequestHandler:
+            handler = super()._make_handler()
+            self.handler.ignore_upgrades()
+            return handler
+
+    scopes: list[Event] = []
+
+    async def app(scope: Event, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await sending(start(200), body(b"plain"))(scope, receive, send)
+
+    with PlainServer(app) as server:
+        assert server.connect().send(HANDSHAKE_REQUEST).statuses == [200]
+    assert scopes[0]["type"] == "http"
+    assert (b"upgrade", b"websocket") in scopes[0]["headers"]
 
 
 def test_a_handshake_that_a_client_left_cannot_be_accepted() -> None:

@@ -70,6 +70,15 @@ def test_the_first_line_that_tells_an_error_is_kept(error: str) -> None:
     assert lines(excerpt(f"ready to go\n{error}\n{noise}\n"))[0] == error.rstrip()
 
 
+def test_colors_are_left_out() -> None:
+    noise = "\x1b[38;5;245mat frame\x1b[0m\n" * TAIL_LINES
+    assert lines(excerpt("\x1b[0m\x1b[1;31merror\x1b[0m: x\n", noise)) == [
+        "error: x",
+        "…",
+        *["at frame"] * TAIL_LINES,
+    ]
+
+
 def test_a_line_that_begins_with_an_error_is_better_than_one_with_a_word_of_failure() -> None:
     noise = "at frame\n" * TAIL_LINES
     assert lines(excerpt("0 checks failed\n", "SyntaxError: no\n", "KeyError: 1\n", noise))[0] == (
@@ -84,7 +93,8 @@ def test_a_line_that_begins_with_an_error_is_better_than_one_with_a_word_of_fail
         "OSError: [Errno 98] Address already in use",
         "listen tcp :8080: bind: address already in use",
         "Port 3000 is in use, trying 3001 instead.",
-        "error: Failed to start server. Is port 3000 in use? Port 3000 is already in use",
+        "error: Failed to start server. Is port 3000 in use?",
+        "error: Uncaught (in promise) AddrInUse: taken",
     ],
 )
 def test_a_taken_address_is_noticed(line: str) -> None:
@@ -127,3 +137,12 @@ def test_the_text_does_not_depend_on_how_the_output_was_cut(
 def test_the_end_of_any_output_is_kept(output: bytes) -> None:
     made = excerpt(output, b"\nlast\n")
     assert lines(made)[-1] == "last"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:3216", ":::3000", "/run/web.sock"])
+def test_the_address_that_node_could_not_get_is_known(address: str) -> None:
+    made = excerpt(f"Error: listen EADDRINUSE: address already in use {address}\n    at x\n")
+    assert made.node_address == address
+    made.stop_search()
+    assert made.node_address == ""
+    assert excerpt("OSError: [Errno 98] Address already in use\n").node_address == ""

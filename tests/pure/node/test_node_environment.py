@@ -26,7 +26,7 @@ SOCKET = SharedSocket(41, host="127.0.0.1", port=3000)
 
 
 def variables(environ: dict[str, str], **settings: Any) -> dict[str, str]:
-    return node_variables(environ, Config(bind=BOUND, **settings), [SOCKET], 42, 43)
+    return node_variables(environ, Config(bind=BOUND, **settings), [SOCKET], 42, 43, 44)
 
 
 def test_the_shim_learns_the_sockets_and_the_times_of_a_drain() -> None:
@@ -34,7 +34,7 @@ def test_the_shim_learns_the_sockets_and_the_times_of_a_drain() -> None:
     assert found["NODE_OPTIONS"] == require_option(SHIM)
     settings = json.loads(found[SETTINGS_VARIABLE])
     assert settings["sockets"] == [{"inode": 41, "host": "127.0.0.1", "port": 3000, "path": ""}]
-    assert (settings["notify"], settings["figures"]) == (42, 43)
+    assert (settings["notify"], settings["figures"], settings["claims"]) == (42, 43, 44)
     assert not settings["manual"]
     assert (settings["killTimeout"], settings["stopSignal"], settings["backlog"]) == (
         7.0,
@@ -54,7 +54,7 @@ def test_the_options_of_the_operator_come_first() -> None:
 
 
 def test_nothing_is_set_without_a_socket_or_with_the_shim_off() -> None:
-    assert node_variables({}, Config(bind=()), [], 42, 43) == {}
+    assert node_variables({}, Config(bind=()), [], 42, 43, 44) == {}
     assert variables({}, node_shim="off") == {}
 
 

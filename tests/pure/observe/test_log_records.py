@@ -1,6 +1,7 @@
 """Records of a log: splitting lines, formatting and parsing."""
 
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -11,12 +12,14 @@ from prefork.observe.log_records import (
     MAX_TEXT,
     Record,
     count_whole_characters,
+    format_log_json,
     format_note,
     format_record,
+    format_stamp,
     parse_record,
     split_lines,
 )
-from prefork.printable import printable_line
+from prefork.printable import printable_line, printable_text
 from prefork.wire.log_writer_messages import WorkerStream
 
 OUTLET = WorkerStream(number=3, slot=1, pid=4711, stream="err")
@@ -172,3 +175,17 @@ def test_a_note_has_no_slot() -> None:
 @given(st.text() | st.text().map(lambda text: '{"time": "' + text))
 def test_another_line_continues_the_record_before(line: str) -> None:
     assert parse_record(line) is None
+
+
+@given(st.text(), st.sampled_from(["INFO", "ERROR"]))
+def test_a_json_record_of_the_log_parses_to_its_level_and_text(text: str, level: str) -> None:
+    line = format_log_json(STAMP, 4711, level, text)
+    assert line.isascii()
+    assert "\n" not in line
+    text = printable_text(text).rstrip("\n")
+    assert parse_record(line) == Record(STAMP, 4711, None, "log", f"{level} {text}")
+
+
+def test_a_stamp_is_local_time_in_milliseconds() -> None:
+    local = time.mktime((2026, 11, 24, 23, 59, 1, 0, 0, -1))
+    assert format_stamp(local + 0.1236) == STAMP

@@ -1,6 +1,8 @@
 """The descriptors of a log: which of them block, and reopening after a rotation."""
 
+import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,39 @@ def test_a_log_that_cannot_be_reopened_keeps_the_old_file(tmp_path: Path) -> Non
 def test_a_message_on_stderr_cannot_control_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     Log("info", "").tell_on_stderr("one\n  two \x1b[31m")
     assert capfd.readouterr().err == "prefork: one\n  two \\x1b[31m\n"
+
+
+KEYS = ["time", "pid", "slot", "stream", "level", "text"]
+
+
+def test_a_json_log_has_one_object_a_line_with_the_same_keys(tmp_path: Path) -> None:
+    log = Log("info", str(tmp_path / "log"), "json")
+    log.logger.warning("one\n  two \x1b[31m %s", "caf\udce9")
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        log.logger.exception("the app failed")
+    first, second = map(json.loads, (tmp_path / "log").read_text().splitlines())
+    assert list(first) == list(second) == KEYS
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}", first["time"])
+    assert (first["pid"], first["level"], first["slot"]) == (os.getpid(), "warning", None)
+    assert first["text"] == "one\n  two \\x1b[31m caf\\xe9"
+    assert second["text"].startswith("the app failed\nTraceback")
+    assert second["text"].endswith("ValueError: broken")
+
+
+def test_the_format_of_a_log_can_change(tmp_path: Path) -> None:
+    log = Log("info", str(tmp_path / "log"))
+    log.logger.info("text")
+    log.set_format("json")
+    log.logger.info("json")
+    text, as_json = (tmp_path / "log").read_text().splitlines()
+    assert text.endswith(" INFO text")
+    assert json.loads(as_json)["text"] == "json"
+
+
+def test_a_message_on_stderr_is_json_as_well(capfd: pytest.CaptureFixture[str]) -> None:
+    Log("info", "", "json").tell_on_stderr("giving up")
+    said = json.loads(capfd.readouterr().err)
+    assert list(said) == KEYS
+    assert (said["level"], said["text"]) == ("error", "giving up")

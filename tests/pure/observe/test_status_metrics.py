@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
@@ -11,6 +12,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from prefork.observe.status.metrics import DURATION, format_metrics, metric_name
+from prefork.observe.status.metrics_reference import metrics_table
 from prefork.printable import printable_line
 from prefork.unix.scoreboard import EMPTY_ROW
 from prefork.wire import histogram
@@ -139,3 +141,13 @@ def test_a_worker_that_counts_nothing_has_no_metric_of_its_requests() -> None:
         *("prefork_state", "prefork_workers", "prefork_memory_bytes"),
     }
     assert 'prefork_memory_bytes{app="web",slot="0",generation="0",pid="1"} 4096' in text
+
+
+def test_the_manual_has_each_metric_with_its_type() -> None:
+    page = Path(__file__).parents[3] / "prefork" / "docs" / "status.md"
+    assert metrics_table() in page.read_text(), "run scripts/docs"
+    rows = [[cell.strip("` ") for cell in row.split("|")] for row in metrics_table().splitlines()]
+    told = {row[1]: row[2] for row in rows[2:]}
+    text = format_metrics("web", EMPTY_HEAD, [{**EMPTY_ROW, "pid": 1}], {1: 4096})
+    types = [line.split()[2:] for line in text.splitlines() if line.startswith("# TYPE")]
+    assert told == dict(types)

@@ -43,8 +43,10 @@ def assert_all_serve(pool: Pool) -> None:
     for slot in range(pool.target):
         budget = pool.workers.budget(slot)
         assert slot in serving or budget.is_closed
-        if (budget.failures or budget.is_suspect) and slot in serving:
-            assert serving[slot].uptime(pool.handled_at) >= 0.999 * pool.plan.policy.min_uptime
+        if slot in serving:
+            policy = pool.plan.policy
+            least = policy.min_uptime if pool.workers.has_failed(slot) else policy.min_ready
+            assert serving[slot].uptime(pool.handled_at) >= 0.999 * least
     assert all(w.slot < pool.target for w in pool.workers if w.cause is not orders.Cause.RECYCLE)
 
 

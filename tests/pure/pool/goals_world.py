@@ -25,6 +25,8 @@ class World:
         self.newest = 1
         self.living: dict[int, str] = {}
         """The next step of each process: boot, serve, leave or die."""
+        self.spared: set[int] = set()
+        """Processes that do not die young."""
         self.goal: Goal | None = None
         self.since: list[orders.Event] = []
         self.exited = False
@@ -64,7 +66,8 @@ class World:
 
     def hup(self, **changes: object) -> int:
         self.newest += 1
-        policy = Policy(**{"workers": self.policy.workers, **changes})  # type: ignore[arg-type]
+        kept = {"workers": self.policy.workers, "min_ready": self.policy.min_ready}
+        policy = Policy(**{**kept, **changes})  # type: ignore[arg-type]
         self.tell(facts.ReloadRequested(self.newest, policy))
         return self.newest
 
@@ -86,7 +89,7 @@ class World:
                 return self.end(worker, code=0)
             case "boot", fate if fate != "boots hang":
                 return self.boot(worker)
-            case "serve", "dies young":
+            case "serve", "dies young" if worker not in self.spared:
                 return self.end(worker, code=1)
         return False
 

@@ -18,6 +18,18 @@ def test_a_scale_whose_workers_keep_failing_fails_with_their_reason() -> None:
     )
 
 
+def test_a_reload_names_the_options_that_it_could_not_change() -> None:
+    world = World(workers=1)
+    served(world)
+    goal = world.wait_for(ReloadGoal(world.pool, 2, ["umask"]))
+    assert goal.accepted_values == {"needs_restart": ["umask"]}
+    world.hup()
+    verdict = world.verdict()
+    assert isinstance(verdict, Reached)
+    assert (verdict.values["generation"], verdict.values["needs_restart"]) == (2, ["umask"])
+    assert StopGoal(world.pool).accepted_values == {}
+
+
 def test_max_restarts_bounds_how_often_a_goal_looks_on() -> None:
     world = World(workers=1, max_restarts=0)
     served(world)
@@ -41,6 +53,29 @@ def test_workers_that_die_a_moment_after_they_were_ready_let_no_command_end_well
         verdict = world.verdict()
         assert isinstance(verdict, Failed)
         assert "exited by itself (exit code 1)" in verdict.reason
+
+
+def test_new_workers_that_die_once_they_were_ready_fail_the_command() -> None:
+    """The old ones serve, and no slot has failed before. A roll goes back to them."""
+    for verb in (reload, lambda world: scale(world, 3)):
+        world = World(workers=1, min_ready=0.1)
+        served(world)
+        world.spared = set(world.living)
+        verb(world)
+        world.fate = "dies young"
+        verdict = world.verdict()
+        assert isinstance(verdict, Failed)
+        assert "exited by itself (exit code 1)" in verdict.reason
+        assert world.pool.plan.generation == 1
+
+
+def test_new_workers_that_stay_ready_are_waited_for_no_longer_than_that() -> None:
+    for verb in (settle, reload, lambda world: scale(world, 3)):
+        world = World(workers=1, min_ready=0.1, min_uptime=5.0)
+        began = world.now
+        verb(world)
+        assert isinstance(world.verdict(), Reached)
+        assert round(world.now - began, 6) == 0.1
 
 
 def test_a_slot_that_was_failing_before_the_command_fails_it_with_its_next_failure() -> None:

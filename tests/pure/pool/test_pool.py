@@ -10,58 +10,7 @@ from prefork.pool.orders import Cause
 from prefork.pool.policy import MAX_WORKERS, ManualTarget
 from prefork.pool.workers import WorkerState
 from prefork.printable import MAX_TEXT_LENGTH
-
-
-class Story:
-    """A pool and its clock; it remembers all orders."""
-
-    def __init__(self, **policy: object) -> None:
-        self.now = 100.0
-        self.policy = Policy(**policy)  # type: ignore[arg-type]
-        self.pool = Pool(self.policy, Random(1))
-        self.newest = 1
-        self.ordered: list[orders.Order] = []
-        self.tell(facts.Tick())
-
-    def tell(self, fact: facts.Fact) -> list[orders.Order]:
-        """Pass a fact to the pool; forks succeed at once."""
-        got = self.pool.handle(fact, self.now)
-        self.ordered += got
-        for order in got:
-            if isinstance(order, orders.Spawn):
-                self.tell(facts.Spawned(order.worker, 1000 + order.worker))
-        return got
-
-    def later(self, seconds: float) -> list[orders.Order]:
-        """Let so much time pass, with a Tick at every deadline; return the orders."""
-        start, until = len(self.ordered), self.now + seconds
-        while (due := self.pool.next_deadline()) is not None and due <= until:
-            self.now = max(self.now, due)
-            self.tell(facts.Tick())
-        self.now = until
-        self.tell(facts.Tick())
-        return self.ordered[start:]
-
-    def ready(self, *workers: int) -> None:
-        for worker in workers:
-            self.tell(facts.Ready(worker))
-
-    def exit(self, worker: int, code: int | None = 0, signal: str | None = None) -> None:
-        self.tell(facts.Exited(worker, None if signal else code, signal))
-
-    def hup(self, **changes: object) -> int:
-        self.newest += 1
-        policy = Policy(**changes) if changes else self.pool.plan.policy  # type: ignore[arg-type]
-        self.tell(facts.ReloadRequested(self.newest, policy))
-        return self.newest
-
-    def all(self, kind: type) -> list:
-        """Return all orders, or announced events, of a type."""
-        told = [o.event for o in self.ordered if isinstance(o, orders.Announce)]
-        return [thing for thing in [*self.ordered, *told] if isinstance(thing, kind)]
-
-    def slots(self) -> dict[int, tuple[int, WorkerState]]:
-        return {w.id: (w.slot, w.state) for w in self.pool.workers}
+from tests.pure.pool.story import Story
 
 
 def running(**policy: object) -> Story:
@@ -130,7 +79,7 @@ def test_a_boot_that_is_given_up_is_stopped_and_ends_the_first_start() -> None:
 
 def test_a_boot_that_is_given_up_counts_as_a_failure_of_its_slot() -> None:
     """Although it was told to stop; and it is killed if it does not."""
-    story = running(workers=1, kill_timeout=5.0)
+    story = running(workers=1, kill_timeout=5.0, reports_requests=False)
     story.tell(facts.ScaleRequested(+1))
     for worker in (2, 3, 4):
         story.tell(facts.BootFailed(worker, "nothing accepts", lives=True))
@@ -157,15 +106,15 @@ def test_a_boot_that_is_given_up_in_a_roll_keeps_the_old_generation() -> None:
 
 
 def test_what_a_worker_waited_for_is_the_reason_when_its_boot_timeout_passes() -> None:
-    story = running(boot_timeout=10.0, hang_grace=1.0)
+    story = running(boot_timeout=10.0, hang_grace=1.0, reports_requests=False)
     story.hup()
     story.tell(facts.NotReady(2, "nothing listens"))
     story.tell(facts.NotReady(2, "it listens elsewhere"))
-    story.later(10.0)
-    assert story.pool.failure == "worker 0: not ready in time: it listens elsewhere"
-    story.later(5.0)
+    story.later(12.0)
+    reason = "not ready within --boot-timeout 10s: it listens elsewhere"
+    assert story.pool.failure == f"worker 0: {reason}"
     story.exit(2, None, "SIGKILL")
-    assert story.all(orders.WorkerGone)[-1].reason == "it listens elsewhere"
+    assert story.all(orders.WorkerGone)[-1].reason == reason
     story.tell(facts.NotReady(1, "a worker that serves is ready"))
     assert story.pool.workers.ready()[0].unready_reason == ""
 
@@ -260,7 +209,7 @@ def test_a_worker_that_is_not_ready_in_time_shows_its_stacks_and_is_killed() -> 
     assert len(story.all(orders.Spawn)) == 1
     story.exit(1, None, "SIGKILL")
     assert story.all(orders.WorkerGone)[0].retry_in is None
-    assert "not ready in time" in story.all(orders.Exit)[0].failed
+    assert "not ready within --boot-timeout 5s" in story.all(orders.Exit)[0].failed
 
 
 # Reload.
@@ -436,7 +385,7 @@ def test_a_roll_that_does_not_end_freezes() -> None:
     story.hup()
     story.later(3.0)
     assert story.pool.state is MasterState.FROZEN
-    assert "in time" in story.pool.failure
+    assert "within --reload-timeout 3s" in story.pool.failure
 
 
 def test_a_roll_deadline_that_passes_while_stopping_means_nothing() -> None:
@@ -940,9 +889,85 @@ def test_stop_drains_then_kills_then_exits() -> None:
     story = running(kill_timeout=5.0)
     story.tell(facts.StopRequested())
     assert story.all(orders.Stop) == [orders.Stop(1, False)]
-    assert story.later(5.0)[-1] == orders.Kill(1)
+    assert orders.DumpStacks(1) in story.later(5.0)
+    assert story.later(1.0)[-1] == orders.Kill(1)
     story.exit(1, None, "SIGKILL")
     assert story.all(orders.Exit) == [orders.Exit(None)]
+
+
+def test_workers_serve_on_for_the_stop_delay() -> None:
+    story = running(workers=2, stop_delay=10.0, kill_timeout=5.0)
+    story.tell(facts.StopRequested())
+    assert story.all(orders.AnnounceEnd) == [orders.AnnounceEnd(1), orders.AnnounceEnd(2)]
+    assert story.all(orders.Ending) == [orders.Ending("", delay=10.0)]
+    assert story.pool.is_stopping
+    assert story.pool.target == 2
+    story.later(9.9)
+    assert not story.all(orders.Stop)
+    story.later(0.1)
+    assert story.all(orders.Stop) == [orders.Stop(1, False), orders.Stop(2, False)]
+    assert story.all(orders.StopDelayOver) == [orders.StopDelayOver(is_skipped=False)]
+    assert story.later(6.0)[-1] == orders.Kill(2)
+
+
+def test_a_worker_that_dies_during_the_stop_delay_is_replaced_by_one_that_knows_of_it() -> None:
+    story = running(stop_delay=10.0)
+    story.tell(facts.StopRequested())
+    story.exit(1, None, "SIGSEGV")
+    gone = story.all(orders.WorkerGone)[0]
+    assert gone.retry_in is not None
+    story.later(5.0)
+    assert story.all(orders.Spawn) == [orders.Spawn(2, 0, 1)]
+    story.ready(2)
+    assert story.all(orders.AnnounceEnd)[-1] == orders.AnnounceEnd(2)
+    story.later(5.0)
+    story.exit(2)
+    assert story.all(orders.Exit) == [orders.Exit(None)]
+
+
+def test_a_roll_goes_on_during_the_stop_delay_and_is_not_announced() -> None:
+    story = running(stop_delay=10.0)
+    story.hup(stop_delay=10.0)
+    story.tell(facts.StopRequested())
+    story.ready(2)
+    assert orders.Stop(1, False) in story.ordered
+    story.exit(1)
+    story.later(5.0)
+    assert story.pool.is_stopping
+    assert not story.all(orders.RollDone)
+
+
+def test_each_stop_signal_brings_the_end_nearer() -> None:
+    story = running(stop_delay=10.0, kill_timeout=5.0)
+    story.tell(facts.StopSignalled())
+    assert not story.all(orders.Stop)
+    story.tell(facts.StopSignalled())
+    assert story.all(orders.Stop) == [orders.Stop(1, False)]
+    assert story.all(orders.StopDelayOver) == [orders.StopDelayOver(is_skipped=True)]
+    story.tell(facts.StopSignalled())
+    assert story.all(orders.Stop) == [orders.Stop(1, False), orders.Stop(1, True)]
+
+
+@pytest.mark.parametrize(
+    "stop", [facts.StopRequested(quick=True), facts.StopRequested(at_once=True)]
+)
+def test_a_quick_stop_and_a_restart_are_not_delayed(stop: facts.StopRequested) -> None:
+    story = running(stop_delay=10.0)
+    story.tell(stop)
+    assert story.all(orders.Stop) == [orders.Stop(1, stop.quick)]
+    assert not story.all(orders.AnnounceEnd)
+    story = running(stop_delay=10.0)
+    story.tell(facts.StopRequested())
+    story.tell(facts.StopRequested())
+    assert not story.all(orders.Stop)
+    story.tell(stop)
+    assert story.all(orders.Stop) == [orders.Stop(1, stop.quick)]
+
+
+def test_a_stop_is_not_delayed_where_no_worker_serves() -> None:
+    story = Story(stop_delay=10.0)
+    story.tell(facts.StopRequested())
+    assert story.all(orders.Stop) == [orders.Stop(1, False)]
 
 
 def test_nothing_brings_a_stopping_pool_back() -> None:
@@ -991,7 +1016,7 @@ def test_a_quick_stop_kills_a_hung_worker() -> None:
 def test_a_killed_worker_is_left_to_the_kernel() -> None:
     story = running(kill_timeout=5.0)
     story.tell(facts.StopRequested())
-    story.later(5.0)
+    story.later(6.0)
     assert story.tell(facts.StopRequested(quick=True)) == []
 
 

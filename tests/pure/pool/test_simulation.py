@@ -9,13 +9,15 @@ verdict, in bounded time also where the world goes wrong for ever.
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
+from types import MappingProxyType
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, assume, settings
+from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -34,6 +36,8 @@ from prefork.pool.goals import (
     load_goal,
     refusal_reason,
 )
+from prefork.pool.leader_state import LeaderState
+from prefork.pool.pool import GRACE_AFTER_SLEEP
 from prefork.pool.pool_state import PoolState
 from prefork.pool.workers import STARTING_STATES, WorkerState
 from tests.pure.pool.goals_truth import assert_true
@@ -48,11 +52,15 @@ POLICIES = st.builds(
     surge=st.integers(1, 3),
     boot_timeout=st.sampled_from([1.0, 10.0]),
     kill_timeout=st.sampled_from([0.5, 5.0]),
+    min_ready=st.sampled_from([0.0, 0.5]),
     max_restarts=st.sampled_from([None, 3]),
     max_lifetime=st.sampled_from([None, 20.0]),
     lifetime_jitter=st.sampled_from([0.0, 5.0]),
     stop_exit_codes=st.sampled_from([frozenset(), frozenset({7})]),
     reload_timeout=st.sampled_from([None, 30.0]),
+    elects_leader=st.sampled_from([True, True, False]),
+    reports_requests=st.sampled_from([True, True, False]),
+    stop_delay=st.sampled_from([0.0, 10.0]),
 )
 
 
@@ -69,6 +77,36 @@ class Process:
     busy: bool = False
     waits: bool = False
     """It drains, and waits for its threads only."""
+    may_lead: bool = True
+    leads: bool = False
+    """It was told that it leads, and its work as the leader has not ended."""
+    is_resigning: bool = False
+    """That work has ended, and the master has not read it yet."""
+    knows_end: bool = False
+    """It closes each connection after its next response."""
+    can_report: bool = True
+    deadline: float = 0.0
+    """The value in its row for the next heartbeat; 0: nothing."""
+
+
+def process_rule(
+    also: Mapping[str, st.SearchStrategy[Any]] = MappingProxyType({}), /, **wanted: bool
+) -> Callable[[Callable[..., None]], Any]:
+    """Make a rule of a method that gets a process with these attributes.
+
+    ``also``: the strategies of its further arguments. The rule is chosen only where there is such a
+    process: an assumption that fails would end the whole history.
+    """
+
+    def decorate(act: Callable[..., None]) -> Any:
+        def run(self: "World", data: st.DataObject, **drawn: Any) -> None:
+            act(self, data.draw(st.sampled_from(self.found(**wanted))), **drawn)
+
+        run.__name__, run.__doc__ = act.__name__, act.__doc__
+        has_one = precondition(lambda self: bool(self.found(**wanted)))
+        return has_one(rule(data=st.data(), **also)(run))
+
+    return decorate
 
 
 class World(RuleBasedStateMachine):
@@ -82,19 +120,40 @@ class World(RuleBasedStateMachine):
         self.forks_fail = False
         self.exited = False
         self.newest = 1
+        self.orphan_leads = False
+        self.slept = 0.0
+        """Seconds that the master overslept, in all."""
         self.events: list[orders.Event] = []
         self.waiting: list[tuple[Goal, int]] = []
         """Goals without a verdict, each with the number of events before it began."""
         self.inherited: list[Goal] = []
         """The same goals, dumped and loaded, of the successor."""
+        self.tokens = [0]
+        """The fencing token of an earlier master, and those that followed."""
 
-    @initialize(policy=POLICIES, seed=st.integers(0, 9), fate=st.sampled_from(DOOM))
-    def begin(self, policy: Policy, seed: int, fate: str) -> None:
+    @initialize(
+        policy=POLICIES,
+        seed=st.integers(0, 9),
+        fate=st.sampled_from(DOOM),
+        orphan_leads=st.booleans(),
+        token=st.sampled_from([0, 41]),
+        serves=st.booleans(),
+    )
+    def begin(
+        self, policy: Policy, seed: int, fate: str, orphan_leads: bool, token: int, serves: bool
+    ) -> None:
+        """Start a master. ``orphan_leads``: the leader of an earlier one, which was killed, goes
+        on. ``serves``: all workers are ready; otherwise most histories end with a failed start."""
         self.fate = fate
         self.rng = Random(seed)
-        self.pool = Pool(policy, self.rng)
+        self.orphan_leads = orphan_leads
+        self.tokens = [token]
+        left = LeaderState(token=token, predecessor_lives=orphan_leads)
+        self.pool = Pool(policy, self.rng, leader=left)
         self.hand_over()
         self.tell(facts.Tick())
+        for worker in self.found() if serves else ():
+            self.become_ready(worker)
 
     @rule()
     def hand_over(self) -> None:
@@ -133,7 +192,7 @@ class World(RuleBasedStateMachine):
             self.tell(next_fact)
         self.judge_goals()
 
-    def carry_out(self, order: orders.Order) -> list[facts.Fact]:
+    def carry_out(self, order: orders.Order) -> list[facts.Fact]:  # noqa: C901 - a case each
         match order:
             case orders.Spawn(worker, slot, generation):
                 limit = self.pool.target + self.pool.plan.policy.surge
@@ -145,7 +204,13 @@ class World(RuleBasedStateMachine):
                 if self.forks_fail:
                     self.unborn.add(worker)
                     return [facts.SpawnFailed(worker, "cannot fork")]
-                self.processes[worker] = Process(slot, generation)
+                policy = self.pool.plan.policy
+                self.processes[worker] = Process(
+                    slot,
+                    generation,
+                    may_lead=policy.elects_leader,
+                    can_report=policy.reports_requests,
+                )
                 return [facts.Spawned(worker, 10_000 + worker)]
             case orders.Stop(worker) | orders.Kill(worker) if worker in self.unborn:
                 pass  # the pool does not know yet that the fork failed
@@ -153,16 +218,36 @@ class World(RuleBasedStateMachine):
                 self.alive(worker).asked_to_stop = True
             case orders.Kill(worker):
                 self.alive(worker).killed = True
-            case orders.DumpStacks(worker):
-                self.alive(worker)
+            case orders.DumpStacks(worker, by_force):
+                process = self.alive(worker)
+                knows_how = process.can_report or not process.asked_to_stop
+                assert by_force or knows_how, "a program that leaves was asked for its stacks"
+            case orders.NameLeader(worker, token):
+                self.begin_term(self.alive(worker), token)
+            case orders.AnnounceEnd(worker):
+                assert self.alive(worker).ready, "no handler for the signal yet"
+                self.alive(worker).knows_end = True
             case orders.Announce(event):
                 self.events.append(event)
+                self.slept += event.seconds if isinstance(event, orders.Overslept) else 0.0
                 for goal in [*(goal for goal, _ in self.waiting), *self.inherited]:
                     goal.observe(event)
             case orders.Exit():
                 assert not self.processes, "the master left while children lived"
                 self.exited = True
         return []
+
+    def begin_term(self, process: Process, token: int) -> None:
+        assert process.may_lead, "a program, which cannot be told, was named"
+        assert token > self.tokens[-1], "the fencing token did not rise"
+        self.tokens.append(token)
+        process.leads = True
+        self.check_leaders()
+
+    def check_leaders(self) -> None:
+        """Assert that no two processes lead, those of an earlier master among them."""
+        leaders = [number for number, process in self.processes.items() if process.leads]
+        assert len(leaders) + self.orphan_leads <= 1, f"{leaders} lead"
 
     def judge_goals(self) -> None:
         """Check the verdicts of goals that have one, and end those goals."""
@@ -227,86 +312,107 @@ class World(RuleBasedStateMachine):
 
     # Events of processes.
 
-    def some(self, data: st.DataObject, **wanted: bool) -> int:
-        found = [
+    def found(self, **wanted: bool) -> list[int]:
+        """Return the processes with these attributes."""
+        return [
             number
             for number, process in sorted(self.processes.items())
             if all(getattr(process, key) == value for key, value in wanted.items())
         ]
-        assume(found)
-        return data.draw(st.sampled_from(found))
 
-    @rule(data=st.data())
-    def a_worker_becomes_ready(self, data: st.DataObject) -> None:
-        worker = self.some(data, ready=False, killed=False)
+    @process_rule(ready=False, killed=False)
+    def a_worker_becomes_ready(self, worker: int) -> None:
+        self.become_ready(worker)
+
+    def become_ready(self, worker: int) -> None:
         self.processes[worker].ready = True
         self.tell(facts.Ready(worker))
         self.beat()
 
-    @rule(data=st.data())
-    def a_boot_fails(self, data: st.DataObject) -> None:
-        worker = self.some(data, ready=False)
+    @process_rule(ready=False)
+    def a_boot_fails(self, worker: int) -> None:
         self.tell(facts.BootFailed(worker, "ImportError"))
         self.end(worker, code=102)
 
-    @rule(data=st.data())
-    def the_master_gives_a_boot_up(self, data: st.DataObject) -> None:
+    @process_rule(ready=False)
+    def the_master_gives_a_boot_up(self, worker: int) -> None:
         """It saw that the worker will not become ready, and the worker goes on living."""
-        worker = self.some(data, ready=False)
         self.tell(facts.NotReady(worker, "nothing accepts"))
         self.tell(facts.BootFailed(worker, "nothing accepts", lives=True))
 
-    @rule(data=st.data(), how=st.sampled_from([0, 1, 7, "SIGSEGV", "oom"]))
-    def a_worker_dies(self, data: st.DataObject, how: int | str) -> None:
-        worker = self.some(data)
+    @process_rule({"how": st.sampled_from([0, 1, 7, "SIGSEGV", "oom"])})
+    def a_worker_dies(self, worker: int, how: int | str) -> None:
         if isinstance(how, int):
             self.end(worker, code=how)
         else:
             self.end(worker, signal="SIGKILL" if how == "oom" else how, oom=how == "oom")
 
-    @rule(data=st.data())
-    def a_worker_leaves_as_asked(self, data: st.DataObject) -> None:
-        self.end(self.some(data, asked_to_stop=True), code=0)
+    @process_rule(asked_to_stop=True)
+    def a_worker_leaves_as_asked(self, worker: int) -> None:
+        self.end(worker, code=0)
 
-    @rule(data=st.data())
-    def a_killed_worker_dies(self, data: st.DataObject) -> None:
-        self.end(self.some(data, killed=True), signal="SIGKILL")
+    @process_rule(killed=True)
+    def a_killed_worker_dies(self, worker: int) -> None:
+        self.end(worker, signal="SIGKILL")
 
-    @rule(data=st.data())
-    def a_worker_hangs(self, data: st.DataObject) -> None:
-        self.processes[self.some(data, ready=True, beating=True)].beating = False
+    @process_rule(ready=True, beating=True)
+    def a_worker_hangs(self, worker: int) -> None:
+        self.processes[worker].beating = False
 
-    @rule(data=st.data())
-    def a_worker_says_where_it_is_stuck(self, data: st.DataObject) -> None:
+    @process_rule(killed=False)
+    def a_worker_says_where_it_is_stuck(self, worker: int) -> None:
         """The worker may have been asked for its stacks or not."""
-        self.tell(facts.Stuck(self.some(data, killed=False), "GET /slow"))
+        self.tell(facts.Stuck(worker, "GET /slow"))
 
-    @rule(data=st.data())
-    def a_worker_is_signalled(self, data: st.DataObject) -> None:
-        worker = self.some(data, killed=False)
+    @process_rule(killed=False)
+    def a_worker_is_signalled(self, worker: int) -> None:
         self.processes[worker].asked_to_stop = True
         self.tell(facts.Leaving(worker))
 
-    @rule(data=st.data())
-    def a_worker_waits_for_its_threads(self, data: st.DataObject) -> None:
-        worker = self.some(data, asked_to_stop=True, killed=False)
+    @process_rule(asked_to_stop=True, killed=False)
+    def a_worker_waits_for_its_threads(self, worker: int) -> None:
         self.tell(facts.Leaving(worker))
         known = self.pool.workers.get(worker, WorkerState.DRAINING)
         self.processes[worker].waits = known is not None
+        self.processes[worker].deadline = 0.0
         self.tell(facts.Leaving(worker, "threads"))
 
-    @rule(data=st.data(), busy=st.booleans())
-    def an_app_begins_or_ends_its_work(self, data: st.DataObject, busy: bool) -> None:
-        self.processes[self.some(data, ready=True)].busy = busy
+    @process_rule(leads=True)
+    def the_work_of_a_leader_ends(self, worker: int) -> None:
+        """The leader resigns when it was asked to stop; one that is hostile does at any time. The
+        master reads it now or later."""
+        process = self.processes[worker]
+        process.leads, process.is_resigning = False, True
+
+    @process_rule(is_resigning=True)
+    def the_master_reads_that_a_leader_resigned(self, worker: int) -> None:
+        self.processes[worker].is_resigning = False
+        self.tell(facts.Resigned(worker))
+
+    @process_rule(leads=False)
+    def a_worker_that_does_not_lead_resigns(self, worker: int) -> None:
+        self.processes[worker].may_lead = False
+        self.tell(facts.Resigned(worker))
+
+    @precondition(lambda self: self.orphan_leads)
+    @rule()
+    def the_leader_of_the_earlier_master_ends(self) -> None:
+        self.orphan_leads = False
+        self.tell(facts.PredecessorEnded())
+
+    @process_rule({"busy": st.booleans()}, ready=True)
+    def an_app_begins_or_ends_its_work(self, worker: int, busy: bool) -> None:
+        self.processes[worker].busy = busy
         self.beat()
 
-    @rule(data=st.data())
-    def a_worker_is_worn(self, data: st.DataObject) -> None:
-        self.tell(facts.Worn(self.some(data, ready=True), "1000 requests"))
+    @process_rule(ready=True)
+    def a_worker_is_worn(self, worker: int) -> None:
+        self.tell(facts.Worn(worker, "1000 requests"))
 
     @rule(worker=st.integers(0, 60))
     def facts_about_unknown_workers(self, worker: int) -> None:
         self.tell(facts.BootFailed(worker + 1000, "who?"))
+        self.tell(facts.Resigned(worker + 1000))
         self.tell(facts.Exited(worker + 1000, code=0))
 
     def end(self, worker: int, code=None, signal=None, oom: bool = False) -> None:
@@ -346,6 +452,17 @@ class World(RuleBasedStateMachine):
     def stop(self, quick: bool) -> None:
         self.tell(facts.StopRequested(quick))
         assert self.pool.is_stopping
+        assert not (quick and self.pool.stop_due_at), "a quick stop is delayed"
+
+    @precondition(lambda self: self.newest > 3)
+    @rule()
+    def a_stop_signal_comes(self) -> None:
+        """Each one brings the end nearer: a stop, the end of its delay, a quick stop."""
+        pool = self.pool
+        before = (pool.is_stopping, pool.is_leaving, pool.is_quick_stop)
+        self.tell(facts.StopSignalled())
+        after = (pool.is_stopping, pool.is_leaving, pool.is_quick_stop)
+        assert self.exited or after > before or all(before)
 
     # Commands of clients that wait.
 
@@ -395,17 +512,22 @@ class World(RuleBasedStateMachine):
         hung = {w.id for w in self.pool.workers if w.state is WorkerState.HUNG}
         healthy = {number for number, process in self.processes.items() if process.beating}
         self.now += seconds
-        self.tell(facts.Tick())
+        self.read_rows()
         newly = {w.id for w in self.pool.workers if w.state is WorkerState.HUNG} - hung
         if seconds > HANG + 10:
             assert not newly & healthy, "a sleep was taken for a hang"
         self.beat()
 
     def beat(self) -> None:
+        """Let all healthy workers beat, those that drain as well; then the master reads them."""
+        for process in self.processes.values():
+            if process.ready and process.beating and not process.waits:
+                process.deadline = self.now + HANG
+        self.read_rows()
+
+    def read_rows(self) -> None:
         deadlines = {
-            number: self.now + HANG
-            for number, process in self.processes.items()
-            if process.ready and process.beating
+            n: process.deadline for n, process in self.processes.items() if process.deadline
         }
         busy = frozenset(number for number, process in self.processes.items() if process.busy)
         self.tell(facts.Heartbeats(deadlines, busy))
@@ -423,6 +545,19 @@ class World(RuleBasedStateMachine):
         assert all(slot < self.pool.target for slot in ready + fresh)
 
     @invariant()
+    def one_worker_leads_as_soon_as_one_can(self) -> None:
+        if not hasattr(self, "pool") or self.exited:
+            return
+        self.check_leaders()
+        ready = {w.id for w in self.pool.workers.ready()}
+        can = {n for n, process in self.processes.items() if n in ready and process.may_lead}
+        held = self.orphan_leads or any(
+            process.leads or process.is_resigning for process in self.processes.values()
+        )
+        resigned = {w.id for w in self.pool.workers if not w.may_lead}
+        assert held or not can - resigned, "no worker leads, and one could"
+
+    @invariant()
     def every_transient_state_has_a_deadline_ahead(self) -> None:
         if not hasattr(self, "pool") or self.exited:
             return
@@ -432,6 +567,24 @@ class World(RuleBasedStateMachine):
                 assert worker.deadline > self.now
         due = self.pool.next_deadline()
         assert due is None or due > self.now, "the master would spin"
+
+    @invariant()
+    def a_hang_ends_in_time_whether_its_worker_serves_or_drains(self) -> None:
+        if not hasattr(self, "pool") or self.exited:
+            return
+        longest = 2 * self.pool.plan.policy.hang_grace + GRACE_AFTER_SLEEP + self.slept
+        for process in self.processes.values():
+            is_program_that_drains = process.asked_to_stop and not process.can_report
+            if process.deadline and not (process.killed or is_program_that_drains):
+                assert self.now <= process.deadline + longest, "a request outlived its timeout"
+
+    @invariant()
+    def during_the_stop_delay_all_workers_that_serve_know_of_it(self) -> None:
+        if not hasattr(self, "pool") or self.exited or self.pool.stop_due_at is None:
+            return
+        assert self.pool.is_stopping
+        assert self.pool.stop_due_at <= self.now + 10.0
+        assert all(self.processes[w.id].knows_end for w in self.pool.workers.ready())
 
     @invariant()
     def the_pool_knows_exactly_who_lives(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from benchmarks import __main__ as command
-from benchmarks import picture, report, table
+from benchmarks import picture, report, table, targets
 from benchmarks.apps import wsgi_apps
 from benchmarks.loads import ALL, LOADS, Load
 from benchmarks.peers import PEERS, Peer
@@ -245,24 +245,24 @@ class TestReport:
         assert "## hello: hello world, keep-alive" in (tmp_path / "new" / "bench.md").read_text()
         ET.parse(tmp_path / "new" / "bench.svg")
 
-    def test_the_readme_changes_between_its_markers_only(self) -> None:
+    def test_the_page_changes_between_its_markers_only(self) -> None:
         text = "above\n<!-- benchmark -->\nold\n<!-- /benchmark -->\nbelow\n"
-        once = report.update_readme(text, ABOUT, ROWS)
+        once = report.update_page(text, ABOUT, ROWS)
         assert once.startswith("above\n<!-- benchmark -->\n")
         assert once.endswith("<!-- /benchmark -->\nbelow\n")
         assert "old" not in once
         assert "2026-01-02" in once
-        assert report.update_readme(once, ABOUT, ROWS) == once
+        assert report.update_page(once, ABOUT, ROWS) == once
 
     def test_a_missing_file_or_marker_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(report.NoResultsError, match=r"no bench\.json in"):
             report.read(tmp_path)
         with pytest.raises(report.NoResultsError, match="<!-- benchmark -->"):
-            report.update_readme("no markers", ABOUT, ROWS)
+            report.update_page("no markers", ABOUT, ROWS)
 
-    def test_the_readme_has_the_markers(self) -> None:
-        readme = Path(__file__).parents[3] / "README.md"
-        assert report.update_readme(readme.read_text(), ABOUT, ROWS)
+    def test_the_manual_has_the_markers(self) -> None:
+        page = Path(__file__).parents[3] / report.PAGE
+        assert report.update_page(page.read_text(), ABOUT, ROWS)
 
 
 class TestCommand:
@@ -285,3 +285,65 @@ class TestCommand:
             command.select_loads(["helo"])
         with pytest.raises(LookupError, match="no peer is named like apache; the peers are floor,"):
             command.select_peers(["apache"])
+
+
+# Targets.
+
+
+def target_rows(**cpu_us: float) -> list[Row]:
+    names = {"prefork": "prefork wsgi", "granian": "granian wsgi"}
+    return [
+        Row(VARIED, peer(names.get(name, name)), [window(number)])
+        for name, number in cpu_us.items()
+    ]
+
+
+def test_each_target_names_loads_and_peers_that_are_measured_together() -> None:
+    for target in targets.TARGETS:
+        compared = [peer(name) for name in target.peers]
+        assert all(each.supports(LOADS[target.load]) for each in compared)
+        assert all(target.interface in each.interfaces for each in compared)
+    for surcharge in targets.SURCHARGES:
+        assert {surcharge.load, surcharge.beside} <= set(targets.LOADS)
+    assert {load.name for load in command.select_loads(targets.LOADS)} == set(targets.LOADS)
+    assert {name for t in targets.TARGETS for name in t.peers} <= {
+        each.name for each in command.select_peers(targets.PEERS)
+    }
+
+
+def test_a_target_is_compared_with_the_fastest_of_its_peers() -> None:
+    rows = target_rows(prefork=10.0, bjoern=8.0, fastwsgi=7.0, granian=14.0)
+    lines = targets.render_targets(rows)
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    assert cells == [
+        ["hello-varied", "wsgi", "fastwsgi", "1.43", "1.35", "missed"],
+        ["hello-varied", "wsgi", "granian wsgi", "0.71", "0.80", "holds"],
+        ["hello-varied", "wsgi", "bjoern", "1.25", "1.05", "aim, not reached"],
+    ]
+    rows[0].rounds[:] = [window(8.4)]
+    table = targets.render_targets(rows)
+    assert "holds" in table[2]
+    assert "aim, reached" in table[4]
+
+
+def test_the_access_log_is_compared_with_the_same_load_without() -> None:
+    rows = [row(VARIED, "prefork asgi", 9.0), row(LOADS["access-log-varied"], "prefork asgi", 9.7)]
+    cells = [cell.strip() for cell in targets.render_targets(rows)[-1].strip("|").split("|")]
+    assert cells == [
+        "access-log-varied", "asgi", "hello-varied", "+0.7 µs", "+0.8 µs", "aim, reached"
+    ]  # fmt: skip
+    rows[1].rounds[:] = [window(9.9)]
+    assert targets.render_targets(rows)[-1].count("aim, not reached") == 1
+    assert targets.render_targets(rows[:1]) == []
+
+
+def test_targets_that_were_not_measured_are_left_out() -> None:
+    assert targets.render_targets(target_rows(prefork=10.0)) == []
+    assert targets.render_targets(target_rows(bjoern=10.0)) == []
+    failed = target_rows(prefork=10.0, bjoern=8.0)
+    failed[1].failure = "did not start"
+    assert targets.render_targets(failed) == []
+    both = target_rows(prefork=10.0, bjoern=8.0)
+    assert "## Targets" in report.render_document(ABOUT, both)
+    text = f"{report.START}{report.END}"
+    assert report.TARGETS in report.update_page(text, ABOUT, both)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.fair import tables
-from benchmarks.fair.__main__ import write
+from benchmarks.fair.__main__ import update_page, write
 from benchmarks.fair.ideal import LONG, SHORT, percentile, service_times, simulate_single_queue
 from benchmarks.fair.picture import render_svg
 from benchmarks.fair.results import AcceptRate, Run, ServerFigures, as_json, from_json
@@ -22,6 +22,7 @@ from benchmarks.fair.workloads import (
     ideal_burst,
     ideal_mixed,
 )
+from benchmarks.report import PAGE
 
 MIXED = Mixed(360, 120, 641, 1665, 0.87, 1.25, 6, 31)
 RUN = Run(
@@ -108,6 +109,13 @@ class TestTables:
         write(tmp_path / "new", ABOUT, RUN)
         names = {path.name for path in (tmp_path / "new").iterdir()}
         assert names == {"fair.md", "fair.json", "fair.svg"}
+
+    def test_the_manual_has_the_markers(self) -> None:
+        page = (Path(__file__).parents[3] / PAGE).read_text()
+        once = update_page(page, ABOUT, RUN)
+        assert "it fell over" in once
+        assert "\n### Mixed: 64 clients, 4 workers\n" in once
+        assert update_page(once, ABOUT, RUN) == once
 
 
 def test_the_chart_is_xml_and_no_element_leaves_its_frame() -> None:

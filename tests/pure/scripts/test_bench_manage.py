@@ -7,7 +7,7 @@ from benchmarks.manage import __main__ as command
 from benchmarks.manage.managers import MANAGERS, PM2, PREFORK, STEPS
 from benchmarks.manage.results import ManagerFigures, Run, as_json, from_json, render_tables
 from benchmarks.manage.trial import Memory, Trial
-from benchmarks.report import replace_between
+from benchmarks.report import PAGE, replace_section
 
 ABOUT = {
     "date": "2026-01-02 03:04+00:00",
@@ -84,7 +84,7 @@ def test_a_run_survives_the_way_through_json_without_unknown_managers() -> None:
     assert from_json(found) == RUN
 
 
-def test_the_readme_has_the_markers() -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
+def test_the_manual_has_the_markers() -> None:
+    page = (Path(__file__).parents[3] / PAGE).read_text()
     lines = command.render_section(ABOUT, RUN, {})
-    assert "60 (50-80)" in replace_between(readme, command.START, command.END, lines)
+    assert "60 (50-80)" in replace_section(page, "manage", lines)

@@ -18,13 +18,18 @@ MY_CORES = len(os.sched_getaffinity(0))
 def limited(root: Path, cgroup: str, files: dict[str, str]) -> int:
     """Return the usable cores of a machine with this /proc/self/cgroup and these /sys/fs/cgroup
     files."""
+    write_cgroups(root, cgroup, files)
+    return usable_cores(str(root))
+
+
+def write_cgroups(root: Path, cgroup: str, files: dict[str, str]) -> None:
+    """Write a /proc/self/cgroup and files of /sys/fs/cgroup below ``root``."""
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/self/cgroup").write_text(cgroup)
     for name, text in files.items():
         path = root / "sys/fs/cgroup" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")
-    return usable_cores(str(root))
 
 
 def at_most(cores: int) -> int:
@@ -90,6 +95,20 @@ def test_a_quota_of_cgroup_1_cuts_and_is_rounded_up(
     assert limited(tmp_path, V1, files) == cores
 
 
-def test_out_of_memory_kills_are_counted_or_unknown() -> None:
-    count = out_of_memory_kills()
-    assert count is None or count >= 0
+@pytest.mark.parametrize(
+    ("own", "files", "kills"),
+    [
+        ("0::/app\n", {"app/memory.events": "oom 3\noom_kill 2\noom_group_kill 1"}, 2),
+        ("0::/docker/1f2e\n", {"memory.events": "oom_kill 2"}, 2),
+        (V1, {"memory/x/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 4"}, 4),
+        (V1, {"memory/memory.oom_control": "oom_kill_disable 0\noom_kill 4"}, 4),
+        (V1, {"memory/x/memory.oom_control": "oom_kill_disable 1"}, None),
+        ("", {"memory.events": "oom_kill 2"}, None),
+        ("0::/a/b\n", {"a/memory.events": "oom_kill 2", "a/b/cpu.max": "max"}, None),
+    ],
+)
+def test_out_of_memory_kills_of_the_own_cgroup_are_counted(
+    tmp_path: Path, own: str, files: dict[str, str], kills: int | None
+) -> None:
+    write_cgroups(tmp_path, own, files)
+    assert out_of_memory_kills(str(tmp_path)) == kills

@@ -17,6 +17,7 @@ from prefork.unix.listen_check import SocketTables, is_listening_at
 from prefork.unix.listeners import (
     Listener,
     adopt_inherited_socket,
+    check_address,
     kernel_backlog_limit,
     open_listeners,
     update_listener,
@@ -41,6 +42,31 @@ def refusal(address: object, kind: type[Exception] = MachineError) -> str:
     with pytest.raises(kind) as caught, listening(address):
         pass
     return str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["127.0.0.1:0", "unix:{}/web.sock", "unix:@{}"])
+def test_an_address_is_checked_without_a_socket_that_listens(tmp_path: Path, place: str) -> None:
+    """The error is the one that listening there gives, and no path is made or removed."""
+    address = parse_address(place.format(tmp_path))
+    check_address(address)
+    assert not list(tmp_path.iterdir())
+    with listening(address) as (listener,):
+        if isinstance(address, TcpAddress):
+            address = TcpAddress("127.0.0.1", listener.socket.getsockname()[1])
+        told = refusal(address)
+        with pytest.raises(MachineError) as caught:
+            check_address(address)
+        assert str(caught.value) == told
+        assert answers(listener.socket)
+
+
+def test_a_stale_socket_and_an_inherited_one_are_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "web.sock"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    check_address(UnixAddress(str(path)))
+    assert path.exists()
+    check_address(InheritedSocket(99))
 
 
 def answers(sock: socket.socket) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefork.http.load import UNAVAILABLE
+from prefork.http.load import CONNECTION, REQUEST, UNAVAILABLE, Load, count_requests
 from prefork.unix import shared_memory
 from prefork.unix.scoreboard import (
     DEADLINE,
@@ -223,6 +223,61 @@ def test_all_workers_together_are_their_sums_the_worst_and_the_quantiles_of_all_
     assert values["p50"] == pytest.approx(0.001, rel=0.1)
     assert values["p99"] == pytest.approx(1.0, rel=0.1)
     assert set(values) == set(worker_values(rows[0].read(), 100.0))
+
+
+@given(st.lists(st.sampled_from(["accept", "begin", "end", "hide", "show"]), max_size=30))
+def test_requests_in_flight_are_those_of_this_moment(steps: list[str]) -> None:
+    """Also while siblings see no load; a connection without a request is none."""
+    row = Scoreboard().acquire_row(1)
+    load = Load(row.loads, row.number, row.own_words)
+    load.mark_available()
+    row.floats[FIELD_INDEX["due"]] = 50.0
+    pending = running = 0
+    for step in steps:
+        if step == "accept":
+            load.add(CONNECTION)
+            load.add_expected_requests(+1)
+            pending += 1
+        elif step == "begin" and pending:
+            load.add_expected_requests(-1)
+            load.add(REQUEST)
+            pending, running = pending - 1, running + 1
+        elif step == "end" and running:
+            load.add(-REQUEST)
+            running -= 1
+        elif step == "hide":
+            load.mark_unavailable()
+        elif step == "show":
+            load.mark_available()
+        values = worker_values(row.read(), 60.0)
+        assert values["in_flight"] == running
+        assert values["oldest"] == (10.0 if running else 0.0), "as old as the heartbeat is late"
+
+
+def test_requests_of_the_last_heartbeat_are_shown_where_no_load_is_told() -> None:
+    """As of a program, which reports its figures."""
+    row = Scoreboard().acquire_row(1)
+    row.counts[FIELD_INDEX["in_flight"]], row.floats[FIELD_INDEX["oldest"]] = 3, 40.0
+    values = worker_values(row.read(), 60.0)
+    assert (values["in_flight"], values["oldest"]) == (3, 20.0)
+
+
+def test_the_age_of_the_last_heartbeat_stands_while_its_request_runs() -> None:
+    row = Scoreboard().acquire_row(1)
+    load = Load(row.loads, row.number, row.own_words)
+    load.add(CONNECTION + REQUEST)
+    row.counts[FIELD_INDEX["in_flight"]], row.floats[FIELD_INDEX["oldest"]] = 1, 40.0
+    assert worker_values(row.read(), 60.0)["oldest"] == 20.0
+    load.add(-REQUEST)
+    assert worker_values(row.read(), 60.0)["oldest"] == 0.0, "it has ended since"
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))
+def test_the_words_of_a_hostile_worker_make_a_plausible_number(
+    word: int, hidden: int, expected: int
+) -> None:
+    counted = count_requests(word, hidden, expected)
+    assert counted is None or 0 <= counted <= 2**20
 
 
 def test_the_sum_of_no_workers_is_zero() -> None:

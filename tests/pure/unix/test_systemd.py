@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from prefork.unix.systemd import SystemdNotifier, inherited_sockets
+from prefork.unix.systemd import SystemdNotifier, inherited_descriptors
 
 
 def test_sockets_of_systemd_for_this_pid_are_inherited() -> None:
     environ = {"LISTEN_FDS": "2", "LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": "a:b", "X": "1"}
-    assert inherited_sockets(environ) == [3, 4]
+    assert inherited_descriptors(environ) == {3: "a", 4: "b"}
     assert environ == {"X": "1"}, "a child must not take them for its own"
 
 
@@ -22,7 +22,7 @@ def test_sockets_of_systemd_for_this_pid_are_inherited() -> None:
 )
 def test_sockets_of_systemd_for_another_pid_are_ignored(count: str, pid: str) -> None:
     environ = {"LISTEN_FDS": count, "LISTEN_PID": str(os.getpid()) if pid == "me" else pid}
-    assert inherited_sockets(environ) == []
+    assert inherited_descriptors(environ) == {}
     assert environ == {}
 
 
@@ -51,8 +51,9 @@ def test_each_notification_is_one_datagram(
     assert heard.recv(1000) == b"WATCHDOG=1"
     notifier.notify_main_pid(7)
     assert heard.recv(1000) == b"MAINPID=7"
-    notifier.notify_stopping()
+    notifier.notify_stopping(12.5)
     assert heard.recv(1000) == b"STOPPING=1"
+    assert heard.recv(1000) == b"EXTEND_TIMEOUT_USEC=17500000"
 
 
 def test_a_reload_notification_has_the_monotonic_time(manager: tuple[socket.socket, str]) -> None:

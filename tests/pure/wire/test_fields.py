@@ -75,7 +75,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What prefork shows after the field ``toys`` was declared, and written by two workers."""
+    """The output of prefork after the field ``toys`` was declared, and written by two workers."""
     package = copy_package(tmp_path_factory.mktemp("copy"))
     fields: Path = package / "wire" / "fields.py"
     insert_before(fields, ')\n"""The fields of a row.', DECLARATION)
@@ -98,7 +98,7 @@ def test_a_declared_field_is_a_metric(shown: dict[str, Any]) -> None:
 
 def test_a_declared_field_is_a_key_with_its_explanation(shown: dict[str, Any]) -> None:
     assert (shown["worker"], shown["app"]) == (2048, 3 * 2048)
-    assert f"        {'toys':<23}toys that the worker has made\n" in shown["help"]
+    assert f" {'toys':<23}toys that the worker has made\n" in shown["help"]
 
 
 def test_a_declared_field_is_a_column_and_a_sort_key(shown: dict[str, Any]) -> None:
@@ -140,7 +140,7 @@ def test_what_no_worker_counts_is_none() -> None:
     assert set(worker_values(program, 0.0).values()) == {None}
     main = {**EMPTY_ROW, "uncounted": uncounted_bits(REQUEST_FIELDS), "accepted": 3}
     known = {key for key, value in worker_values(main, 0.0).items() if value is not None}
-    assert known == {*CONNECTION_FIELDS, "silent"}
+    assert known == {*CONNECTION_FIELDS, "silent", "store_dropped", "leads"}
     app = {**EMPTY_ROW, "requests": 5, "accepted": 1}
     assert app_values([program, main, app], 0.0)["requests"] == 5
     assert app_values([program, main, app], 0.0)["accepted"] == 4

@@ -14,7 +14,7 @@ THREADS = st.integers(0, 1)
 
 
 class Process:
-    """What one process, or one thread of it, has counted."""
+    """The counts of one process, or of one thread of it."""
 
     def __init__(self) -> None:
         self.requests, self.in_flight, self.took = 0, 0, 0.0

@@ -1,4 +1,4 @@
-"""What the Node shim reports about a process (wire/notify.py)."""
+"""The reports of the Node shim about a process (wire/notify.py)."""
 
 import pytest
 

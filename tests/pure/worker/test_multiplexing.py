@@ -19,6 +19,7 @@ from prefork.http.exchange import Exchange
 from prefork.http.limits import Limits
 from prefork.http.load import CONNECTION
 from prefork.unix.scoreboard import Scoreboard
+from prefork.wire.worker_orders import REPORT_STACKS
 from prefork.worker.app_api import WorkerInfo
 from prefork.worker.asgi.asgi_handler import AsgiHandler
 from prefork.worker.master_channel import MasterChannel
@@ -36,7 +37,9 @@ DEADLINE = 10.0
 
 
 class Gates:
-    """What the app waits for: requests for ``/wait/…`` are answered when their gate is opened."""
+    """The gates that the app waits for: requests for ``/wait/…`` are answered when their gate is
+    opened.
+    """
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -273,7 +276,7 @@ def ask_watchdog(server: ToyServer) -> Iterator[tuple[Watchdog, Callable[[], str
     watchdog.start()
 
     def ask() -> str:
-        os.write(writer, b".")
+        os.write(writer, REPORT_STACKS)
         server.wait_until(lambda: bool(told))
         return told.pop()
 

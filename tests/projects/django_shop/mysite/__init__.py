@@ -1,0 +1,1 @@
+"""A shop with an admin: sessions and logins in SQLite, static files by WhiteNoise."""

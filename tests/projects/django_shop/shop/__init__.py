@@ -1,0 +1,1 @@
+"""The items of the shop, its cart and its orders."""

@@ -1,0 +1,1 @@
+"""A chat: WebSockets, server-sent events, templates, sessions and uploads over SQLite."""
