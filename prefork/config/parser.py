@@ -79,8 +79,6 @@ def _refuse_unknown_flags(words: Sequence[str], own: Mapping[str, bool], verb: s
     for word in words:
         flag = word.partition("=")[0] if word.startswith("--") else word[:2]
         is_flag = word.startswith("-") and not re.fullmatch(r"-(\d.*)?", word)
-        if word == "--":
-            return
         if is_flag and not is_value and flag not in own:
             hint = suggest_nearest(flag, [each for each in own if each.startswith("--")])
             hint = f"; see prefork {verb} --help" if hint.endswith("--help") else hint
