@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""What other extensions use of head_reader.pyx."""
+"""Declares for other extensions the parts of head_reader.pyx that they use."""
 
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t

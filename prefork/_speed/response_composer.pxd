@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""What other extensions use of response_composer.pyx."""
+"""Declares for other extensions the parts of response_composer.pyx that they use."""
 
 from prefork._speed.head_reader cimport PlainHead
 

@@ -64,7 +64,7 @@ class UnixAddress:
 
     @property
     def is_abstract(self) -> bool:
-        """Whether this is an abstract name, which has no file."""
+        """Return whether this is an abstract name, which has no file."""
         return self.path.startswith("@")
 
     @property
@@ -97,7 +97,7 @@ Address = TcpAddress | UnixAddress | InheritedSocket
 
 
 def is_same_socket(one: Address, other: Address) -> bool:
-    """Whether both addresses mean the same socket. Scheme, mode and owner do not count."""
+    """Return whether both addresses mean the same socket. Scheme, mode and owner do not count."""
     match one, other:
         case TcpAddress(), TcpAddress():
             return (one.host, one.port) == (other.host, other.port)

@@ -57,7 +57,7 @@ class AppSection:
 
 
 def is_apps_file(table: Table) -> bool:
-    """Whether the file declares several apps; else the options of one app are at its top level."""
+    """Return whether the file declares several apps, not the options of one at its top level."""
     return any(name in table for name in TOP_LEVEL_TABLES)
 
 

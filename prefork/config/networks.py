@@ -36,7 +36,7 @@ class Networks:
         self._networks = [ipaddress.ip_network(word) for word in plain]
 
     def __contains__(self, host: str | None) -> bool:
-        """Whether the peer is in one of the networks.
+        """Return whether the peer is in one of the networks.
 
         ``host`` is its IP address, with or without a zone; None for a peer on a unix socket.
         """

@@ -24,7 +24,7 @@ class MovableConnection(Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether the connection waits for the next request of its client."""
+        """Return whether the connection waits for the next request of its client."""
 
     def release_if_idle(self) -> bool:
         """Return whether the connection is idle and holds no bytes of a request."""

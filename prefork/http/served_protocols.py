@@ -25,15 +25,15 @@ class ServedConnection(ClientConnection, Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether the connection waits for the next request of its client."""
+        """Return whether the connection waits for the next request of its client."""
 
     @property
     def awaits_request(self) -> bool:
-        """Whether the client has not sent the whole of a request that it began or is to begin."""
+        """Return whether the client has yet to send a part of a request, or all of it."""
 
     @property
     def awaits_reader(self) -> bool:
-        """Whether a response waits for the client to read."""
+        """Return whether a response waits for the client to read."""
 
     def connection_made(self, transport: asyncio.BaseTransport, /) -> None:
         """Begin to wait for the first request."""

@@ -111,7 +111,7 @@ class AuxiliaryProcess(Generic[C]):
         self._spawned_at = self._paused_for = 0.0
 
     def __bool__(self) -> bool:
-        """Whether a process runs, as far as the master has noticed."""
+        """Return whether a process runs, as far as the master has noticed."""
         return self._child is not None
 
     # Spawning.
@@ -235,7 +235,7 @@ class AuxiliaryProcess(Generic[C]):
             self._child.send_signal(signal.SIGKILL)
 
     def knows_pid(self, pid: int) -> bool:
-        """Whether ``pid`` is the present process."""
+        """Return whether ``pid`` is the present process."""
         return self._child is not None and self._child.pid == pid
 
     def records(self) -> list[AuxiliaryRecord]:

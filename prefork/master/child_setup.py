@@ -60,7 +60,7 @@ class ChildSetup:
         self._lease_owner = f"{socket.gethostname()}:{os.getpid()}:{token_hex(8)}"
         """The name of this master on the server of the store."""
         self.are_listeners_stored = False
-        """Whether systemd keeps copies of the listeners (unix/descriptor_store.py)."""
+        """True if systemd keeps copies of the listeners (unix/descriptor_store.py)."""
         self.store_folder = ""
         """Folder of the files of the store; empty: there is none."""
         self.copies: list[Callable[[], None]] = [children.close_copy]

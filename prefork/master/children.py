@@ -105,7 +105,7 @@ class Children:
         return self._processes.get(worker)
 
     def has_stranded_connections(self) -> bool:
-        """Whether workers serve, but none of them takes connections from the handoff queue."""
+        """Return whether workers serve, but none takes connections from the handoff queue."""
         rows = [process.row for process in self]
         serves = any(row.record[STATE] == READY_STATE for row in rows)
         return serves and not any(row.counts[SHARES] for row in rows)
@@ -120,7 +120,7 @@ class Children:
         return frozenset(each.worker for each in self if each.row.counts[WORKING])
 
     def knows_pid(self, pid: int) -> bool:
-        """Whether ``pid`` is a worker process that was not reaped."""
+        """Return whether ``pid`` is a worker process that was not reaped."""
         return any(process.child.pid == pid for process in self._processes.values())
 
     def spawn(self, worker: int, main: Callable[[int, int, Row], int]) -> int:

@@ -46,7 +46,7 @@ class FiguresWriter:
         row.counts[UNCOUNTED] = NOTHING_COUNTED
 
     def knows_sender(self, pid: int) -> bool:
-        """Whether a process has reported before, and did not end since as far as is known."""
+        """Return whether a process has reported, and did not end since as far as is known."""
         return self._totals.has_sender(pid)
 
     def add(self, pid: int, figures: ReportedFigures, now: float) -> str:

@@ -175,7 +175,7 @@ class WatcherProcess:
         return self._process.records()
 
     def knows_pid(self, pid: int) -> bool:
-        """Whether ``pid`` is the watcher."""
+        """Return whether ``pid`` is the watcher."""
         return self._process.knows_pid(pid)
 
     def close_copy(self) -> None:

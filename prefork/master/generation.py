@@ -453,7 +453,7 @@ class Generations:
 
     @property
     def are_handed_over(self) -> bool:
-        """Whether the next master has the listeners, so that clients need no other server."""
+        """Return whether the next master has the listeners: clients need no other server."""
         return self._keeps_paths
 
     def hand_over_listeners(self) -> list[Listener]:

@@ -280,7 +280,7 @@ class Master:
         self._facts.append(facts.Exited(worker, death.code, death.signal, starved, reason))
 
     def _is_own_child(self, pid: int) -> bool:
-        """Whether another part of the master reaps this child."""
+        """Return whether another part of the master reaps this child."""
         parts = (self._children, self._logs, self._planned_restarts, self._status_process)
         is_known = any(part.knows_pid(pid) for part in parts)
         return is_known or descriptor_disposal.knows_pid(pid)

@@ -199,7 +199,7 @@ class MasterLogs:
         return self._log_writer.order(what)
 
     def has_done(self, number: int | None) -> bool:
-        """Whether the log writer carried out this order; None: there was none."""
+        """Return whether the log writer carried out this order; None: there was none."""
         return number is None or self._log_writer is None or self._log_writer.has_done(number)
 
     # Housekeeping.
@@ -223,7 +223,7 @@ class MasterLogs:
         return [] if self._log_writer is None else self._log_writer.outputs()
 
     def knows_pid(self, pid: int) -> bool:
-        """Whether ``pid`` is the log writer."""
+        """Return whether ``pid`` is the log writer."""
         return self._log_writer is not None and self._log_writer.knows_pid(pid)
 
     def close_copy(self) -> None:

@@ -50,7 +50,7 @@ class MemoryLimit:
         self._logger = logger
         self._pace = MeasurementPace(INTERVAL)
         self._is_on = False
-        """Whether there is a limit."""
+        """True if there is a limit."""
         self._jitter_shares: dict[int, float] = {}
         """By worker, the part of the jitter that is added to its limit, from 0 to 1."""
         self._no_pss_before: dict[int, float] = {}
@@ -78,7 +78,7 @@ class MemoryLimit:
             self._check(process.worker, config, limit, trees[process.child.pid])
 
     def _is_checked(self, process: WorkerProcess) -> bool:
-        """Whether the worker serves and is not already to be replaced."""
+        """Return whether the worker serves and is not already to be replaced."""
         worker = self._pool.workers.get(process.worker, WorkerState.READY)
         return worker is not None and not worker.worn
 

@@ -212,7 +212,7 @@ class LogWriterProcess:
         return self._log.file
 
     def has_done(self, number: int) -> bool:
-        """Whether this order was carried out."""
+        """Return whether this order was carried out."""
         return number not in self._pending_orders
 
     def set_rotation(self, rotation: RotationPolicy) -> None:
@@ -232,7 +232,7 @@ class LogWriterProcess:
         return [OutputRecord(stream, fd) for stream, fd in self._open_pipes.items()]
 
     def knows_pid(self, pid: int) -> bool:
-        """Whether ``pid`` is the log writer."""
+        """Return whether ``pid`` is the log writer."""
         return self._process.knows_pid(pid)
 
     def close_copy(self) -> None:

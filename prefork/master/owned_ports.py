@@ -35,7 +35,7 @@ def owned_addresses(leaders: Iterable[int], shared: Set[int]) -> list[str]:
 
 
 def _is_reusable(row: SocketRow, pids: Iterable[int]) -> bool:
-    """Whether a second program can listen at the address of this socket."""
+    """Return whether a second program can listen at the address of this socket."""
     reader = SocketReader()
     holders = ((pid, fd, inode) for pid in pids for fd, inode in reader.read(pid).inodes.items())
     return any(has_reuse_port(pid, fd) for pid, fd, inode in holders if inode == row.inode)

@@ -95,7 +95,7 @@ class PlannedRestarts:
 
     @property
     def _is_paused(self) -> bool:
-        """Whether nothing is checked: before the first worker serves, and while stopping."""
+        """Return whether nothing is checked: before the first worker serves, and while stopping."""
         return self._pool.is_stopping or self._pool.state is MasterState.STARTING
 
     def describe(self) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class PlannedRestarts:
         return self._watcher.records()
 
     def knows_pid(self, pid: int) -> bool:
-        """Whether ``pid`` is the watcher."""
+        """Return whether ``pid`` is the watcher."""
         return self._watcher.knows_pid(pid)
 
     def close_copy(self) -> None:

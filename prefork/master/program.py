@@ -38,7 +38,7 @@ class Program:
         return self.generation.config
 
     def runs_as(self, uid: int) -> bool:
-        """Whether ``uid`` is the user of the program or root."""
+        """Return whether ``uid`` is the user of the program or root."""
         own = self.generation.identity.uid
         return uid in (0, os.getuid() if own is None else own)
 

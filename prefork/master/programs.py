@@ -218,7 +218,7 @@ class Programs:
         return describe_obstacle(owned, self._name, wanted, run_by_node(leaders))
 
     def is_program(self, worker: int) -> bool:
-        """Whether the worker with this serial number is a program."""
+        """Return whether the worker with this serial number is a program."""
         return worker in self._programs
 
     # Ready.
@@ -288,7 +288,7 @@ class Programs:
 
     @staticmethod
     def _is_from_program(notice: NotifyMessage, program: Program) -> bool:
-        """Whether a message comes from a process of this program (see Design)."""
+        """Return whether a message comes from a process of this program (see Design)."""
         known = process_tree.is_in_session_or_descendant(notice.pid, program.pid)
         return program.runs_as(notice.uid) if known is None else known
 
@@ -462,7 +462,7 @@ class Programs:
 
     @property
     def have_ended(self) -> bool:
-        """Whether no orphaned session is left."""
+        """Return whether no orphaned session is left."""
         return not self._orphaned_sessions
 
     def close(self) -> None:

@@ -300,7 +300,7 @@ class StatusProcess:
         return list(self._listeners)
 
     def knows_pid(self, pid: int) -> bool:
-        """Whether ``pid`` is a status server."""
+        """Return whether ``pid`` is a status server."""
         return self._process.knows_pid(pid) or any(pid == child.pid for child in self._leaving)
 
     def close_copy(self) -> None:

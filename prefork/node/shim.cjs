@@ -238,7 +238,7 @@ class PortClaims {
     return lines.map((line) => line.split(' ')).map(([id, state, ...ports]) => ({ id, state, ports: ports.map(Number) }));
   }
 
-  /** Whether a process of this worker listens on the bound port, or did. A look costs some microseconds. */
+  /** Return whether a process of this worker listens on the bound port, or did. A look costs some microseconds. */
   isServed() {
     if (this.isServedSeen || this.fd === undefined) return this.isServedSeen;
     const { size } = this.fs.fstatSync(this.fd);
@@ -258,7 +258,7 @@ class PortClaims {
     }, CLAIM_CHECK_MS).unref();
   }
 
-  /** Whether this process can start no server by itself. The primary of a cluster does so for its workers. */
+  /** Return whether this process can start no server by itself. The primary of a cluster does so for its workers. */
   isWaiting() {
     const hasWorkers = Object.keys(this.cluster.workers || {}).length > 0;
     return !hasWorkers && process.getActiveResourcesInfo().every((name) => WAITING.has(name));
@@ -565,14 +565,14 @@ class Listening {
     return exact.length ? exact : found;
   }
 
-  /** Whether these options name a port that is not bound, which only one server may stand for. */
+  /** Return whether these options name a port that is not bound: only one server may stand for it. */
   isOtherPort({ fd, path, port }) {
     const places = new Set(this.sockets.map(({ name }) => name));
     const isPort = fd === undefined && typeof path !== 'string' && Number(port) > 0;
     return isPort && !this.isServed() && places.size === 1 && !this.drain.began;
   }
 
-  /** Whether the worker has a server on the bound port. */
+  /** Return whether the worker has a server on the bound port. */
   isServed() {
     return this.hasBoundPort || this.claims.isServed();
   }
@@ -735,7 +735,7 @@ class Children {
     this.wrapped = 0;
   }
 
-  /** Whether a child that writes to our stdout has the sockets: it is the server then. */
+  /** Return whether a child that writes to our stdout has the sockets: it is the server then. */
   get hasWrapped() {
     return this.wrapped > 0;
   }
@@ -981,14 +981,14 @@ class Connections {
     }
   }
 
-  /** Whether all connections have ended; `onlyHttp`: those of other protocols do not count. */
+  /** Return whether all connections have ended; `onlyHttp`: those of other protocols do not count. */
   isEmpty(onlyHttp) {
     for (const { server } of this.records.values()) if (!onlyHttp || speaksHttp(server)) return false;
     return true;
   }
 }
 
-/** Whether it is a server of http, https or http2. */
+/** Return whether it is a server of http, https or http2. */
 function speaksHttp(server) {
   return server.requestTimeout !== undefined || server.updateSettings !== undefined;
 }

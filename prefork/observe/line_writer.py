@@ -74,7 +74,7 @@ class LineWriter:
         self._on_lost = on_lost
         self._on_error = on_error
         self._may_use_threads = False
-        """Whether this process may have threads: it is a child of the process that created this."""
+        """True if this process may have threads: it is a child of the process that created this."""
         self._reset()
 
     def _reset(self) -> None:
@@ -145,7 +145,7 @@ class LineWriter:
 
     @property
     def has_pending(self) -> bool:
-        """Whether something waits to be written."""
+        """Return whether something waits to be written."""
         return bool(self._queue or self._current)
 
     def flush(self, timeout: float = FLUSH_TIMEOUT) -> int:

@@ -31,7 +31,7 @@ class RotationPolicy:
     by_slot: bool = False
 
     def is_due(self, size: int, more: int, age: float) -> bool:
-        """Whether a log of this size and age is rotated before ``more`` bytes are appended."""
+        """Return whether such a log is rotated before ``more`` bytes are appended."""
         if size == 0:
             return False  # A record that is larger than the limit goes into an empty file.
         too_large = self.size is not None and size + more > self.size
@@ -48,7 +48,7 @@ class RotatedLog:
 
     @property
     def is_compressed(self) -> bool:
-        """Whether the file is compressed, by its name."""
+        """Return whether the file is compressed, by its name."""
         return self.name.endswith(".gz")
 
 

@@ -149,7 +149,7 @@ class Log:
 
     @property
     def _is_in_journal(self) -> bool:
-        """Whether the log goes to a stream that leads to the journal."""
+        """Return whether the log goes to a stream that leads to the journal."""
         return self.file is None and is_journal_stream(os.environ, self._stream)
 
     def identify(self, app: str, slot: int | None = None, generation: int | None = None) -> None:

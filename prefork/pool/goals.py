@@ -200,7 +200,7 @@ class StableGoal(Goal):
         return Reached({"workers": self.pool.ready_count, "done": self._finished_slots()})
 
     def _is_stable(self, worker: Worker) -> bool:
-        """Whether the worker serves, or starts or leaves because of recycling only."""
+        """Return whether the worker serves, or starts or leaves because of recycling only."""
         if worker.state in STARTING_STATES:
             incumbents = (w for w in self.pool.workers.ready() if w.slot == worker.slot)
             return any(w.worn and w.generation == worker.generation for w in incumbents)

@@ -97,12 +97,12 @@ class PoolState:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether the master is stopping."""
+        """Return whether the master is stopping."""
         return self.state is MasterState.STOPPING
 
     @property
     def is_leaving(self) -> bool:
-        """Whether the master is stopping, and its workers no longer serve on for the stop delay."""
+        """Return whether the master is stopping, and the stop delay of its workers is over."""
         return self.is_stopping and self.stop_due_at is None
 
     @property
@@ -119,6 +119,6 @@ class PoolState:
         return [s for s in slots if budget(s).failures >= limit and not self.is_steady(s)]
 
     def is_steady(self, slot: int) -> bool:
-        """Whether the present worker of the slot has served for long enough, see Design; true if
+        """Return whether the worker of the slot has served for long enough, see Design; true if
         none serves and none failed."""
         return self.workers.steady_at(slot, self.plan.policy) <= self.handled_at

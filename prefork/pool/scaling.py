@@ -213,7 +213,7 @@ def _evidence(reading: Reading) -> _Evidence | None:
 
 
 def _is_calm(reading: Reading) -> bool:
-    """Whether one worker less would carry the load."""
+    """Return whether one worker less would carry the load."""
     remaining = reading.ready - 1
     if reading.booting or remaining < 1 or reading.queue * 4 > reading.ready:
         return False

@@ -92,7 +92,7 @@ class WorkerTable:
         return [w for w in self.live.values() if w.state in states]
 
     def is_relieved(self, incumbent: Worker, generation: int) -> bool:
-        """Whether a ready worker can be stopped because its slot no longer needs it.
+        """Return whether a ready worker can be stopped because its slot no longer needs it.
 
         A younger worker is ready in its slot; or it was to be replaced (it is worn, or not of this
         ``generation``), and its heir ended with the work of the slot done.
@@ -154,7 +154,7 @@ class WorkerTable:
         worn.heir_not_before = budget.due_at
 
     def is_older_accepting(self, generation: int) -> bool:
-        """Whether a worker of a generation before this one may still accept connections."""
+        """Return whether a worker of a generation before this one may still accept connections."""
         ending = (WorkerState.HUNG, WorkerState.KILLED)
         return any(
             w.generation < generation and not w.accepts_no_more and w.state not in ending
@@ -162,7 +162,7 @@ class WorkerTable:
         )
 
     def is_served(self, slot: int, generation: int) -> bool:
-        """Whether a worker of this generation serves the slot, or the slot is closed."""
+        """Return whether a worker of this generation serves the slot, or the slot is closed."""
         if self.budget(slot).is_closed:
             return True
         return any(w.slot == slot and w.generation == generation for w in self.ready())
@@ -196,7 +196,7 @@ class WorkerTable:
         return min((at for at in times if now < at < float("inf")), default=None)
 
     def has_failed(self, slot: int) -> bool:
-        """Whether a worker of the slot failed, and none has recovered since."""
+        """Return whether a worker of the slot failed, and none has recovered since."""
         budget = self.budget(slot)
         return budget.failures > 0 or budget.is_suspect
 

@@ -218,7 +218,7 @@ class WorkerLife(Reconciler):
         worn.heir_failure = reason
 
     def _is_decisive(self, worker: Worker) -> bool:
-        """Whether a failure of the worker ends the first start or the present roll.
+        """Return whether a failure of the worker ends the first start or the present roll.
 
         A boot that fails does so, and in a roll the last of too many failures of one slot.
         """

@@ -143,7 +143,7 @@ class Worker:
 
     @property
     def is_starting(self) -> bool:
-        """Whether it may still become the heir of its slot, or has just failed to."""
+        """Return whether it may still become the heir of its slot, or has just failed to."""
         hangs_in_boot = self.state is WorkerState.HUNG and self.cause is Cause.BOOT_TIMEOUT
         return hangs_in_boot or self.state in STARTING_STATES
 
@@ -166,7 +166,7 @@ class Worker:
 
     @property
     def can_be_done(self) -> bool:
-        """Whether an exit code may mean that the work is done.
+        """Return whether an exit code may mean that the work is done.
 
         The worker serves, or it boots and reported no failure (see Design).
         """

@@ -132,7 +132,7 @@ class _Look:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing was hidden."""
+        """Return whether nothing was hidden."""
         return self._sees_all and self._reader.is_complete
 
     def read(self, pid: int) -> ProcessSockets:

@@ -98,7 +98,7 @@ class DescriptorStore:
 
     @property
     def is_available(self) -> bool:
-        """Whether systemd keeps descriptors for this service (FileDescriptorStoreMax=)."""
+        """Return whether systemd keeps descriptors for this service (FileDescriptorStoreMax=)."""
         return self._limit > 0
 
     def update(self, listeners: list[Listener]) -> None:

@@ -31,7 +31,7 @@ class MeasurementPace:
         self.due_at = 0.0
 
     def is_due(self, now: float) -> bool:
-        """Whether the next measurement is due at monotonic time ``now``."""
+        """Return whether the next measurement is due at monotonic time ``now``."""
         return now >= self.due_at
 
     @contextmanager

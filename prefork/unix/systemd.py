@@ -40,7 +40,7 @@ class SystemdNotifier:
 
     @property
     def is_used(self) -> bool:
-        """Whether a service manager started this process and waits for notifications."""
+        """Return whether a service manager started this process and waits for notifications."""
         return bool(self._address)
 
     def notify_ready(self) -> None:

@@ -36,7 +36,7 @@ class _Sender:
     times: dict[int, int] = field(default_factory=dict)
 
     def has_more_than(self, figures: ReportedFigures) -> bool:
-        """Whether a count in ``figures`` is below the last one, so that another process sent it."""
+        """Return whether a count in ``figures`` is below the last one: another process sent it."""
         return any(
             number < self.fields.get(name, 0)
             for name, number in figures.fields.items()
@@ -92,7 +92,7 @@ class FigureTotals:
         self._senders = {key: each for key, each in self._senders.items() if is_alive(key[0])}
 
     def has_sender(self, pid: int) -> bool:
-        """Whether the process, or a thread of it, has reported."""
+        """Return whether the process, or a thread of it, has reported."""
         return any(pid == known for known, _ in self._senders)
 
     @property

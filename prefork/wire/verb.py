@@ -34,7 +34,7 @@ class Role(Enum):
 
 
 class PageAccess(Enum):
-    """Whether the status server may ask a master for a verb, for the visitors of its page."""
+    """The right of the status server to ask a master for a verb, for visitors of its page."""
 
     NONE = "for no visitor"
     ALWAYS = "for every visitor"
@@ -84,7 +84,7 @@ class Argument:
 
     @property
     def is_switch(self) -> bool:
-        """Whether it is a flag that takes no value."""
+        """Return whether it is a flag that takes no value."""
         return bool(self.flags) and not self.metavar
 
 
@@ -136,12 +136,12 @@ class Verb:
 
     @property
     def is_command(self) -> bool:
-        """Whether the command line has it."""
+        """Return whether the command line has it."""
         return bool(self.run or self.printer or self.done)
 
     @property
     def is_request(self) -> bool:
-        """Whether masters know it."""
+        """Return whether masters know it."""
         return bool(self.action)
 
     @property

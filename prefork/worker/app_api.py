@@ -41,7 +41,7 @@ class WorkerInfo:
 
 
 class Stopping(SelectableFlag):
-    """Whether this worker is to stop: a flag that can be waited for and that is selectable.
+    """The flag that this worker is to stop: it can be waited for, and is selectable.
 
     ``if stopping():``, ``stopping().wait(timeout)``, ``await stopping()``, and ``select`` on it: it
     is readable once the worker is to stop. A signal handler sets it.

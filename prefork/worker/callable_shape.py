@@ -22,7 +22,7 @@ MAX_DECORATORS = 50
 
 
 def is_async(app: Callable[..., Any]) -> bool:
-    """Whether a call of ``app`` gives a coroutine, as far as that can be seen."""
+    """Return whether a call of ``app`` gives a coroutine, as far as that can be seen."""
     shape = CallableShape(app)
     inner = shape.innermost()
     return shape.is_async or (inner is not None and inner.is_async)

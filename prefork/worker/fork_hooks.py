@@ -50,7 +50,7 @@ from prefork.worker import app_api
 from prefork.worker.monitor.stack_signal import DUMP_SIGNAL
 
 in_child = False
-"""Whether this process was forked by a worker."""
+"""True if this process was forked by a worker."""
 
 _OUR_MODULES = ("prefork.", "uvloop", "asyncio")
 """Modules whose signal handlers are replaced in a child."""

@@ -21,11 +21,11 @@ class HttpApp(Protocol):
     @property
     @abstractmethod
     def blocks_loop(self) -> bool:
-        """Whether each call of the app blocks the event loop until it is over."""
+        """Return whether each call of the app blocks the event loop until it is over."""
 
     @property
     def keeps_connections(self) -> bool:
-        """Whether a connection stays with its worker because the loop is never blocked: it has read
+        """Return whether a connection stays with its worker. A loop that is never blocked has read
         the next request before a sibling could."""
         return False
 

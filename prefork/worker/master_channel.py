@@ -40,7 +40,7 @@ class MasterChannel:
 
     @property
     def is_service_ending(self) -> bool:
-        """Whether the whole service ends. Otherwise other workers go on, or will replace this one.
+        """Return whether the whole service ends. Else other workers go on, or will follow this one.
 
         A worker cannot tell a reload from a stop, so the master writes this into the row before it
         signals. WebSockets are closed with 1012 (service restart) when another worker goes on, and
@@ -68,7 +68,7 @@ class MasterChannel:
 
     @property
     def is_alone(self) -> bool:
-        """Whether no sibling takes connections from the handoff queue."""
+        """Return whether no sibling takes connections from the handoff queue."""
         return not self.row.rows.has_other_sharing_worker(self.row.number)
 
     def report_failed(self, reason: str, code: int) -> None:

@@ -61,7 +61,7 @@ class WorkerContext:
     reopen_logs: Callable[[], None]
     flush_logs: Callable[[], None]
     are_listeners_stored: bool = False
-    """Whether the service manager keeps copies of the listeners, and starts the next master."""
+    """True if the service manager keeps copies of the listeners, and starts the next master."""
     store_folder: str = ""
     """Folder of the files of the store; empty: there is none."""
     make_lease: "LeaseMaker | None" = None

@@ -82,7 +82,7 @@ class Row:
 
     @property
     def is_keep_alive(self) -> bool:
-        """Whether the server closed its connection after less than half of the requests."""
+        """Return whether the server closed its connection after less than half of the requests."""
         return self.median(lambda one: one.reconnects / one.requests) < 0.5
 
     @property

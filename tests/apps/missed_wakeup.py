@@ -17,7 +17,7 @@ class Answers:
     """Which answers of the kernel come next in this worker."""
 
     has_reported = False
-    """Whether the epoll has reported a connection and the queues were not asked since."""
+    """True if the epoll has reported a connection and the queues were not asked since."""
     has_lied = False
 
     def of_queues(self, reported: list[Any]) -> list[Any]:

@@ -230,12 +230,12 @@ class Client:
 
     @property
     def closed(self) -> bool:
-        """Whether the server will send nothing more."""
+        """Return whether the server will send nothing more."""
         return self.transport.closing or self.transport.half_closed
 
     @property
     def was_reset(self) -> bool:
-        """Whether the server reset the connection: the client cannot take it for a proper end."""
+        """Return whether the server reset the connection: no client takes it for a proper end."""
         return self.transport.closing and self.transport.resets
 
     @property

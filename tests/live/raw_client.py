@@ -45,7 +45,7 @@ class Answer:
 
     @property
     def closes(self) -> bool:
-        """Whether the response says ``Connection: close``."""
+        """Return whether the response says ``Connection: close``."""
         return self.get("connection") == "close"
 
 

@@ -83,7 +83,7 @@ def open_descriptors(server: Server) -> list[str]:
 
 
 def is_open(server: Server, name: str) -> bool:
-    """Whether a worker has that file open."""
+    """Return whether a worker has that file open."""
     return any(target.startswith(str(server.cwd / name)) for target in open_descriptors(server))
 
 

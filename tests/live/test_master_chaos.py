@@ -22,7 +22,7 @@ def gate(tmp_path: Path) -> Gate:
 
 
 def dead(process: psutil.Process) -> bool:
-    """Whether the process ended, with all its threads: each of them would hold its connections."""
+    """Return whether the process ended with all its threads: each holds its connections."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
     except psutil.NoSuchProcess:
@@ -47,7 +47,7 @@ class Killing:
         self.ended = time.monotonic()
 
     def explains(self, failure: Failure) -> bool:
-        """Whether the failed request may have been in flight on this worker when it died."""
+        """Return whether the failed request may have been in flight on this worker when it died."""
         overlaps = failure.began <= self.ended and failure.ended >= self.began
         return overlaps and failure.pid in (0, self.pid)
 

@@ -74,7 +74,7 @@ class Manager:
                 raise AssertionError(f"{pattern!r} was not said: {self.said}")
 
     def has_said(self, pattern: str) -> bool:
-        """Whether a message that matches has come so far."""
+        """Return whether a message that matches has come so far."""
         while self.listen():
             pass
         return any(re.match(pattern, message) for message in self.said)

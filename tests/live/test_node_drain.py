@@ -169,7 +169,7 @@ def test_connections_of_another_protocol_are_left_to_the_handlers(tmp_path: Path
 
 
 def has_connection(server: Server) -> bool:
-    """Whether a worker has accepted a connection."""
+    """Return whether a worker has accepted a connection."""
     found = [each for worker in server.workers() for each in worker.net_connections("tcp")]
     return any(each.status == psutil.CONN_ESTABLISHED for each in found)
 

@@ -19,7 +19,7 @@ BANNED = re.compile(
 )
 """Words that hide the subject of a sentence: the worker, the client, the operator."""
 
-WHAT = re.compile(r"What ")
+CLAUSE = re.compile(r"(What|Whether) ")
 """A docstring or a comment that begins so has a clause as its subject."""
 
 NAMES = re.compile(r"(^|_)(nobody|somebody|whoever|anybody|everybody)(_|$)", re.IGNORECASE)
@@ -66,7 +66,7 @@ def other_files() -> dict[str, Path]:
     """Return the files in other languages than Python, and the documents."""
     found = [
         path
-        for each in ("*.pyx", "*.cjs", "*.js", "*.html", "*.css")
+        for each in ("*.pyx", "*.pxd", "*.pyi", "*.cjs", "*.js", "*.html", "*.css")
         for path in PACKAGE.rglob(each)
     ]
     found += [path for path in (ROOT / "scripts").iterdir() if path.is_file()]
@@ -107,7 +107,7 @@ def test_other_files_have_subjects(name: str) -> None:
     # In code, a string or a name may be one of these words.
     found = [(n, hit[0]) for n, line in paragraphs(text) for hit in [BANNED.search(line)] if hit]
     if not name.endswith(".md") and not name.endswith("prefork.toml"):
-        found += [(n, line) for n, line in opening_comments(text) if WHAT.match(line)]
+        found += [(n, line) for n, line in opening_comments(text) if CLAUSE.match(line)]
     fail_with([f"{name}:{number}: {words.strip()!r}" for number, words in found])
 
 
@@ -120,11 +120,12 @@ def test_other_files_have_subjects(name: str) -> None:
         "# What happens at\n# the stop signal",
         "The client waits; what is\nleft is closed.",
         '    """What a row means."""',
+        '    """Whether a row counts."""',
     ],
 )
 def test_a_sentence_without_a_subject_is_seen(text: str) -> None:
     banned = [line for _, line in paragraphs(text) if BANNED.search(line)]
-    assert banned + [line for _, line in opening_comments(text) if WHAT.match(line)]
+    assert banned + [line for _, line in opening_comments(text) if CLAUSE.match(line)]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -135,7 +136,7 @@ def test_docstrings_and_comments_have_subjects(folder: str) -> None:
             for path, source, tree in sources(folder)
             if path.name != Path(__file__).name
             for line, text in documentation(source, tree)
-            for found in [BANNED.search(text) or WHAT.match(text)]
+            for found in [BANNED.search(text) or CLAUSE.match(text)]
             if found and not is_continuation(source, line)
         ]
     )
@@ -148,7 +149,7 @@ def is_continuation(source: str, number: int) -> bool:
     return (
         before.startswith("#")
         and line.startswith("#")
-        and WHAT.match(line.lstrip("# ")) is not None
+        and CLAUSE.match(line.lstrip("# ")) is not None
     )
 
 

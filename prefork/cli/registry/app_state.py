@@ -11,5 +11,5 @@ App = Mapping[str, Any]
 
 
 def is_running(app: App) -> bool:
-    """Whether the master of the described app runs."""
+    """Return whether the master of the described app runs."""
     return app.get("state") not in ("dead", "failed", "stopped")

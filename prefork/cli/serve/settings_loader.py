@@ -81,7 +81,7 @@ class SettingsLoader:
 
     @property
     def asks_for_json(self) -> bool:
-        """Whether flags or environment ask for a log in JSON, before all settings are known."""
+        """Return whether flags or environment ask for JSON, before all settings are known."""
         asked = self._flags.values.get("log_format", self._environ.get("PREFORK_LOG_FORMAT"))
         return str(asked).lower() == "json" and "daemon" not in self._flags.values
 

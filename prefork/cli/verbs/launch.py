@@ -29,7 +29,7 @@ from prefork.wire.verb_table import WAIT
 
 @dataclass(frozen=True, slots=True)
 class WaitOptions:
-    """Whether, and for how long, a start is waited for. ``timeout``: seconds; None: no limit."""
+    """Says for how long a start is waited for, if at all. ``timeout``: seconds; None: no limit."""
 
     wait: bool = True
     timeout: float | None = None

@@ -1,4 +1,4 @@
-"""Whether the next master of an app would start, asked while the present one serves.
+"""Find out whether the next master of an app would start, while the present one serves.
 
 Design
 ------

@@ -103,17 +103,17 @@ class BaseConnection(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether the connection waits for the next request of its client."""
+        """Return whether the connection waits for the next request of its client."""
         return self.phase == IDLE
 
     @property
     def awaits_request(self) -> bool:
-        """Whether the client has not sent the whole of a request that it began or is to begin."""
+        """Return whether the client has yet to send a part of a request, or all of it."""
         return self.phase in (NEW, READING_HEAD, READING_BODY)
 
     @property
     def awaits_reader(self) -> bool:
-        """Whether a response waits for the client to read."""
+        """Return whether a response waits for the client to read."""
         return self.phase == SENDING
 
     # Reading.

@@ -40,7 +40,7 @@ class AccessControl:
 
     @property
     def has_token(self) -> bool:
-        """Whether there is a token, without which no change is possible."""
+        """Return whether there is a token, without which no change is possible."""
         return bool(self._token)
 
     def check_origin(self, headers: Mapping[bytes, bytes]) -> None:
@@ -54,13 +54,13 @@ class AccessControl:
             raise ClientError(403, "requests from pages of other websites are not allowed")
 
     def has_valid_token(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether the request has the token (``Authorization: Bearer``); False if there is none."""
+        """Return whether the request has the token (``Authorization: Bearer``), if there is one."""
         kind, _, token = headers.get(b"authorization", b"").partition(b" ")
         right = hmac.compare_digest(token.strip(), self._token)
         return self.has_token and kind.lower() == b"bearer" and right
 
     def _is_own_host(self, host: str) -> bool:
-        """Whether a Host header has an IP address, localhost, or the configured host."""
+        """Return whether a Host header has an IP address, localhost, or the configured host."""
         found = _HOST.fullmatch(host)
         if found is None:
             return False

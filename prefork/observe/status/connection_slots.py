@@ -30,7 +30,7 @@ class ConnectionSlots:
         self._order[connection] = None
 
     def make_room(self, connections: Collection[object]) -> bool:
-        """Whether there is a slot for one more connection; closes another one if necessary."""
+        """Make room for one more connection, if need be by closing one; return whether there is."""
         if len(connections) < self._maximum:
             return True
         closing = find_oldest_closable(each for each in self._order if each in connections)

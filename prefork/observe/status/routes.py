@@ -300,7 +300,7 @@ class StatusSite:
                 os.close(fd)
 
     def _may_read_texts(self, request: StatusRequest) -> bool:
-        """Whether the request may read texts of the app, which may contain secrets.
+        """Return whether the request may read texts of the app, which may contain secrets.
 
         If there is a token, the request must have it.
         """

@@ -28,7 +28,7 @@ COLUMNS = [
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the app can serve requests, with a line of text that says why or why not."""
+    """Says whether the app can serve requests, with a line of text that gives the reason."""
 
     ready: bool
     text: str
@@ -61,7 +61,7 @@ class ScoreboardView:
 
     @property
     def is_watched(self) -> bool:
-        """Whether the page asked for data in the last three minutes."""
+        """Return whether the page asked for data in the last three minutes."""
         return monotonic() - self._viewed_at < VIEWER_TIMEOUT
 
     def sample(self) -> None:

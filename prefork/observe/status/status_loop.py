@@ -112,7 +112,7 @@ class _Server:
         self._protocols = ServedProtocols(self._server_state)
         self._slots = ConnectionSlots(MAX_CONNECTIONS)
         self._has_timer = False
-        """Whether the timer runs that advances the clock and the deadlines of connections."""
+        """True if the timer runs that advances the clock and the deadlines of connections."""
         self._sampling: asyncio.Task[None] | None = None
         self._is_listening = False
         self._is_draining = False

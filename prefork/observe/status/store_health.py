@@ -1,4 +1,4 @@
-"""Whether the store can be used, for ``/readyz`` with ``--store-required``.
+"""Tell whether the store can be used, for ``/readyz`` with ``--store-required``.
 
     state      event                                          next state
     unknown    /readyz is asked                               checking
@@ -76,7 +76,7 @@ class StoreHealth:
 
     @property
     def is_checking(self) -> bool:
-        """Whether a check runs."""
+        """Return whether a check runs."""
         return self._began_at is not None
 
     async def refresh(self) -> None:

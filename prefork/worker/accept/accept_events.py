@@ -53,7 +53,7 @@ class AcceptEvents:
         self.handoff = handoff
         self._handoff_fd = handoff.socket.fileno()
         self._may_have_handoffs = False
-        """Whether the handoff queue may hold a connection: a sibling put one in, and the queue was
+        """True if the handoff queue may hold a connection: a sibling put one in, and the queue was
         not seen empty since."""
         self._is_wakeup_enabled = True
         self._wakeups, self._queues = epoll(), poll()

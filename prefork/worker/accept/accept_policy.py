@@ -82,7 +82,7 @@ class AcceptPolicy:
         self._limit = UNAVAILABLE if limit is None else limit * REQUEST
         self._accepted_at = 0.0
         self.is_unrestricted = False
-        """Whether every waiting connection is for this worker: at the last ``refresh`` it had no
+        """True if every waiting connection is for this worker: at the last ``refresh`` it had no
         sibling, not even one that boots, and it has no limit."""
         self._slow_siblings: dict[int, float] = {}
         """Siblings that let a connection wait for the guard, each with its heartbeat at that time.

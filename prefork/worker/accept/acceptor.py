@@ -107,7 +107,7 @@ class Acceptor:
         self._waited = 0.0
         """Seconds for which this worker has left a waiting connection to its siblings."""
         self._has_retry_timer = self._awaits_lower_load = False
-        """Whether a timer for the next look runs; whether the service calls back when the load
+        """True if a timer for the next look runs; true if the service calls back when the load
         falls."""
 
     def open(self, on_waiting: Callable[[], None]) -> None:

@@ -64,7 +64,7 @@ class Endpoint:
 
     @property
     def is_direct(self) -> bool:
-        """Whether connections begin with HTTP, without a PROXY header or TLS."""
+        """Return whether connections begin with HTTP, without a PROXY header or TLS."""
         return self.tls is None and self.proxies is None
 
     def accept(self) -> tuple[int, Any]:

@@ -83,7 +83,7 @@ class ConnectionHandoff:
         self._may_hand_off = may_hand_off
         self._is_stopped = False
         self.is_active = False
-        """Whether the worker is overloaded and hands connections off."""
+        """True if the worker is overloaded and hands connections off."""
         self._late_share = 0.0
 
     def update(self) -> None:

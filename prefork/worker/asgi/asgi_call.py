@@ -47,11 +47,11 @@ class AsgiCall:
     drain_notified_at: float | None = None
     """When the app was told that the worker drains, in seconds from the stop signal."""
     cancelled_by_drain = False
-    """Whether the draining worker has cancelled the call."""
+    """True if the draining worker has cancelled the call."""
 
     @property
     def is_streaming(self) -> bool:
-        """Whether the call is in the middle of a response of unknown length."""
+        """Return whether the call is in the middle of a response of unknown length."""
         return False
 
     def begin_drain(self) -> None:

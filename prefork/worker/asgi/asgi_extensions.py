@@ -73,7 +73,7 @@ async def send_path(
 
 
 def wants_trailers(request: RequestHead) -> bool:
-    """Whether the client accepts trailers (RFC 9110 section 6.5.1)."""
+    """Return whether the client accepts trailers (RFC 9110 section 6.5.1)."""
     return request.version == "1.1" and any(
         name == b"te" and b"trailers" in _split_list(value) for name, value in request.headers
     )

@@ -267,7 +267,7 @@ class HttpCall(AsgiCall):
 
     @property
     def is_streaming(self) -> bool:
-        """Whether the call is in the middle of a response of unknown length."""
+        """Return whether the call is in the middle of a response of unknown length."""
         exchange = self.exchange
         return (
             exchange.status != 0 and exchange.remaining is None and not exchange.response_complete

@@ -64,7 +64,7 @@ class CallDrainer:
         )
 
     def _is_notification_due(self, call: AsgiCall, elapsed: float) -> bool:
-        """Whether the app of this call is to get its disconnect now.
+        """Return whether the app of this call is to get its disconnect now.
 
         A response that begins while the worker drains gets as much time as the others.
         """
@@ -77,7 +77,7 @@ class CallDrainer:
         return too_long or elapsed >= self._times.disconnect
 
     def _is_cancellation_due(self, call: AsgiCall, elapsed: float) -> bool:
-        """Whether this call is to be cancelled now: it was notified and its grace is over."""
+        """Return whether to cancel this call now: it was notified and its grace is over."""
         if call.drain_notified_at is None or call.cancelled_by_drain:
             return False
         return elapsed >= self._times.cancel or (

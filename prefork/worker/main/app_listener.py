@@ -140,8 +140,8 @@ class AppListener(socket.socket):
 
     @property
     def is_leaving(self) -> bool:
-        """Whether the worker is to stop and the app does not call ``prefork.stopping()`` to see to
-        that."""
+        """Return whether the worker is to stop, and the app does not call ``prefork.stopping()`` to
+        see to that."""
         return bool(self.stopping) and not self.stopping.asked
 
     def stop_accepting(self) -> None:

@@ -42,7 +42,7 @@ class CountedListeners:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a connection is open."""
+        """Return whether a connection is open."""
         return self._load.word >= CONNECTION
 
     def add_listener(self, listener: socket.socket) -> None:
@@ -67,7 +67,7 @@ class CountedListeners:
         self._waited_seconds = 0.0
 
     def may_accept(self, listener: socket.socket) -> bool:
-        """Whether this worker may take the connection that waits. If not, ask again after
+        """Return whether this worker may take the connection that waits. If not, ask again after
         RETRY_DELAY."""
         policy, has_waited = self._policy, self._waited_seconds > 0
         policy.refresh(0.0)

@@ -71,7 +71,7 @@ class ListenerServer(asyncio.AbstractServer):
         return self._loop
 
     def is_serving(self) -> bool:
-        """Whether the server accepts connections."""
+        """Return whether the server accepts connections."""
         return self._is_serving
 
     async def start_serving(self) -> None:

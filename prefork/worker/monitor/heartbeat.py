@@ -56,7 +56,7 @@ class Heartbeat:
         self._answered = 0
         """Requests that were answered until the last heartbeat."""
         self.is_pausing = False
-        """Whether the next heartbeat is further away than usual, so that load brings it forward."""
+        """True if the next heartbeat is further away than usual, so that load brings it forward."""
 
     def beat(self) -> None:
         """Do the work of a heartbeat now and schedule the next one: advance the deadlines of the

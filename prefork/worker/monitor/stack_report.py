@@ -216,7 +216,7 @@ def extract_app_stack(innermost: FrameType) -> Frames:
 
 
 def _is_infrastructure(frame: FrameType) -> bool:
-    """Whether the frame belongs to prefork, threading or asyncio."""
+    """Return whether the frame belongs to prefork, threading or asyncio."""
     return frame.f_code.co_filename.startswith(_INFRASTRUCTURE)
 
 

@@ -61,7 +61,7 @@ class WorkerStats:
         self._calls_at_once = calls_at_once
         self._published_at = self._due_at = self._woken_at = now
         self._was_idle = False
-        """Whether the worker was idle until the last heartbeat, and the one before had planned with
+        """True if the worker was idle until the last heartbeat, and the one before had planned with
         that."""
         self._cpu = process_time()
         self._requests = 0

@@ -41,7 +41,7 @@ class ServerCommand:
 
     @property
     def is_prefork(self) -> bool:
-        """Whether the server is prefork, with any options."""
+        """Return whether the server is prefork, with any options."""
         return self.name.startswith("prefork")
 
 

@@ -144,7 +144,7 @@ class Response:
 
     @property
     def closes(self) -> bool:
-        """Whether the server says that the connection ends with this response."""
+        """Return whether the server says that the connection ends with this response."""
         return self.fields.get(b"connection") == b"close"
 
 

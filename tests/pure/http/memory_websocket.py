@@ -81,7 +81,7 @@ class MemoryWebSocket:
 
     @property
     def is_ended(self) -> bool:
-        """Whether the server has ended the connection, properly and without a reset."""
+        """Return whether the server has ended the connection, properly and without a reset."""
         return self.client.closed and not self.client.was_reset
 
 
