@@ -47,13 +47,14 @@ def _pager_command() -> list[str]:
 def _run_pager(command: list[str], text: str) -> bool:
     """Return whether the pager was started. It has ended, whatever its exit code is."""
     environ = {"LESS": "FRX", "LV": "-c", **os.environ}
+    # Ctrl-C reaches both processes and is for the pager, which may go on. The handler stands before
+    # the pager runs, and it is no SIG_IGN, which the pager would inherit (execve(2)).
+    before = signal.signal(signal.SIGINT, lambda _signum, _frame: None)
     try:
-        pager = subprocess.Popen(command, stdin=subprocess.PIPE, env=environ)
-    except OSError:  # there is no such program
-        return False
-    # Ctrl-C reaches both processes and is for the pager, which may go on.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+        try:
+            pager = subprocess.Popen(command, stdin=subprocess.PIPE, env=environ)
+        except OSError:  # there is no such program
+            return False
         pager.communicate(text.encode(errors="backslashreplace"))
     finally:
         signal.signal(signal.SIGINT, before)
