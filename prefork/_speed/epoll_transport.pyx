@@ -18,7 +18,9 @@ Design
 - **A socket without interest is not in the epoll.** Errors and hang-ups are reported without being
   asked for: a paused connection whose client resets it would keep the loop busy.
 - **A turn is bounded.** After a millisecond, or one call of more than two, the loop goes on with
-  its timers and other sockets; what was not handled is reported again.
+  its timers and other sockets. The next turn begins with the events that were left: epoll_wait(2)
+  would report the sockets in the order of this turn, so that clients which answer fast kept those
+  at its end waiting. The longest of 32 connections waited 15 ms for a call of 50 µs.
 - **The first write of a turn goes out at once, others are joined** at the end of the turn: a
   response is mostly one write, and frames or chunks that are sent one after the other cost one
   system call.
@@ -117,6 +119,9 @@ cdef class Poller:
     cdef list _generations
     cdef list _free
     cdef list _unflushed
+    cdef epoll_event _events[MAX_EVENTS]
+    cdef int _event_count
+    cdef int _next_event
     cdef uint64_t _turn
     cdef bint _is_handling
     cdef bint _flush_is_scheduled
@@ -196,23 +201,26 @@ cdef class Poller:
 
     def _handle_events(self):
         """Handle what is ready, in the loop's callback."""
-        cdef epoll_event events[MAX_EVENTS]
-        cdef int count, index
+        cdef epoll_event* event
         cdef uint32_t place
         cdef int64_t started_at, before, now
         cdef object transport
-        count = epoll_wait(self._fd, events, MAX_EVENTS, 0)
+        if self._next_event >= self._event_count:
+            self._event_count = epoll_wait(self._fd, self._events, MAX_EVENTS, 0)
+            self._next_event = 0
         self._turn += 1
         started_at = now = _now()
         self._is_handling = True
         try:
-            for index in range(count):
-                place = <uint32_t> (events[index].data.u64 & 0xFFFFFFFFu)
+            while self._next_event < self._event_count:
+                event = &self._events[self._next_event]
+                self._next_event += 1
+                place = <uint32_t> (event.data.u64 & 0xFFFFFFFFu)
                 transport = self._places[place]
-                if self._generations[place] != events[index].data.u64 >> 32:
+                if self._generations[place] != event.data.u64 >> 32:
                     continue  # it was closed by a call for an event before
                 before = now
-                (<SocketTransport> transport)._handle_events(events[index].events)
+                (<SocketTransport> transport)._handle_events(event.events)
                 now = _now()
                 if now - started_at > TURN_NS or now - before > LONG_CALL_NS:
                     break

@@ -774,6 +774,42 @@ def test_the_loop_has_a_turn_after_a_long_call() -> None:
     run_compiled(test)
 
 
+@needs_extension
+def test_a_turn_that_was_cut_short_goes_on_with_the_next_socket() -> None:
+    """Clients that send again at once do not keep others waiting."""
+
+    async def test(bench: Bench) -> None:
+        order: list[str] = []
+        clients: dict[str, socket.socket] = {}
+
+        class Slow(Recorder):
+            def __init__(self, name: str) -> None:
+                super().__init__()
+                self.name = name
+
+            def data_received(self, data: bytes) -> None:
+                order.append(self.name)
+                if len(order) < 12:
+                    clients[self.name].send(b"x")
+                until = time.monotonic() + 0.003
+                while time.monotonic() < until:
+                    pass
+
+        slow = [Slow(name) for name in "abcd"]
+        for each in slow:
+            clients[each.name] = await bench.connect(each)
+        for client in clients.values():
+            client.send(b"x")
+        await bench.until(lambda: len(order) == 12)
+        assert "".join(order) == "abcd" * 3
+        for each in slow:
+            each.transport.abort()
+            await each.lost
+            clients[each.name].close()
+
+    run_compiled(test)
+
+
 def make_counting_poller(loop: asyncio.AbstractEventLoop) -> Any:
     """Return a Poller whose ``calls`` is the number of turns in which it was called."""
 
