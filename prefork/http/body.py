@@ -83,11 +83,13 @@ class StreamedBody:
     def end(self) -> None:
         """Mark the body complete."""
         self.is_complete = True
+        self._let_go()
         self._wake_reader()
 
     def discard(self) -> None:
         """Mark the body broken; a reader that waits for more gets ClientGoneError."""
         self.disconnected = True
+        self._let_go()
         self._wake_reader()
 
     async def read(self) -> tuple[bytes, bool]:
@@ -113,9 +115,17 @@ class StreamedBody:
             self._resume_reading()
         return data, not self.is_complete
 
+    def _let_go(self) -> None:
+        """Drop what leads back to the exchange of this body: none of its bytes is waited for."""
+        self._send_continue = _do_nothing
+
     def _wake_reader(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _do_nothing() -> None:
+    """Take the place of ``send_continue`` when there is nothing to continue with."""
 
 
 Body = WholeBody | StreamedBody | SpooledBody

@@ -146,6 +146,12 @@ class Load:
         """
         self.words[self.index] = self.word = self.word + by
 
+    def add_connection(self) -> None:
+        """Count a new connection, and the request that it is expected to send."""
+        self._expected += 1
+        self._own[EXPECTED] = self._expected
+        self.words[self.index] = self.word = self.word + (CONNECTION + REQUEST)
+
     def add_expected_requests(self, requests: int) -> None:
         """Count so many requests (negative: fewer) that new connections are expected to send.
 

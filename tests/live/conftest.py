@@ -66,6 +66,7 @@ SMOKE = {
     "test_websocket_app",
 }
 BOTH_BUILDS = {
+    "test_connection_memory",
     "test_http_connection",
     "test_slow_log",
     "test_smoke",

@@ -157,8 +157,7 @@ class _Server:
             self._has_timer = True
             self._server_state.clock.advance(self._loop.time())
             self._loop.call_later(TICK, self._tick)
-        self._load.add(+CONNECTION)
-        self._load.add_expected_requests(+1)
+        self._load.add_connection()
         self._loop.create_task(self._connect(accepted))
 
     async def _connect(self, accepted: socket.socket) -> None:

@@ -194,15 +194,16 @@ class Acceptor:
         """Decide whether to accept a connection that waits, or that waited a moment ago."""
         if self._is_stopped or self._is_full:
             return
-        if self._free_places() <= 0:
+        free = self._free_places()
+        if free <= 0:
             self._pause_at_limit()
         elif self._policy.is_unrestricted:
             self._events.set_wakeup(True)
-            if self._accept_from(self._pick_endpoint()) or not self._has_retry_timer:
+            if self._accept_from(self._pick_endpoint(free)) or not self._has_retry_timer:
                 # Look again also when a sibling was faster: another listener may have a connection.
                 self._loop.call_soon(self._decide_if_waiting)
         else:
-            accepted = self._should_accept() and self._accept_from(self._pick_endpoint())
+            accepted = self._should_accept() and self._accept_from(self._pick_endpoint(free))
             if accepted:
                 self._policy.record_accept()
             # The wakeup is off until this worker has served the connection: it looks at the queues
@@ -215,10 +216,10 @@ class Acceptor:
         pending = len(self._pending) + len(self._connector.pending)
         return self._max_connections - len(self._server.connections) - pending
 
-    def _pick_endpoint(self) -> Endpoint | HandoffQueue | None:
+    def _pick_endpoint(self, free: float) -> Endpoint | HandoffQueue | None:
         """Return an endpoint where a connection waits, or waited a moment ago; None if there is
-        none. A new connection never takes a place that one in the handoff queue needs."""
-        free = self._free_places()
+        none. A new connection never takes one of the ``free`` places that the handoff queue needs.
+        """
         if free < LONGEST_HANDOFF_QUEUE and free <= self._events.handoff.queue.length():
             return self._events.handoff
         return self._events.pick_endpoint()
@@ -313,15 +314,14 @@ class Acceptor:
             return False
         # The connection counts from here on. When its protocol is made, it counts for itself
         # (http/pending_connections.py).
-        self._load.add(+CONNECTION)
-        self._load.add_expected_requests(+1)
+        self._load.add_connection()
         if isinstance(endpoint, HandoffQueue):
             then = self._on_connected if unread_bytes(fd) else self._on_connected_idle
             connected = self._connector.connect(fd, address.family, address.addresses, then)
         elif endpoint.is_direct:
             self._on_accepted(fd)
-            family, addresses = endpoint.socket.family, endpoint.addresses(address)
-            connected = self._connector.connect(fd, family, addresses, self._on_connected)
+            addresses = endpoint.addresses(address)
+            connected = self._connector.connect(fd, endpoint.family, addresses, self._on_connected)
         else:
             self._on_accepted(fd)
             self._begin_handshake(endpoint, fd, address)

@@ -50,13 +50,15 @@ class ConnectionFactory(Protocol):
 class Endpoint:
     """A listener, and the handshakes that its connections begin with.
 
-    ``tls``: None for plain connections. ``proxies``: peers that may send a PROXY header; None: no
-    header is expected. ``handshake_timeout``: seconds for the PROXY header, and again for TLS.
-    ``local_address``: the address that all clients of this listener connect to; None: it differs,
-    and the kernel has to be asked for each connection.
+    ``family``: the address family as a plain number, since ``socket.family`` makes an enum of it
+    each time. ``tls``: None for plain connections. ``proxies``: peers that may send a PROXY header;
+    None: no header is expected. ``handshake_timeout``: seconds for the PROXY header, and again for
+    TLS. ``local_address``: the address that all clients of this listener connect to; None: it
+    differs, and the kernel has to be asked for each connection.
     """
 
     socket: socket.socket
+    family: int
     local_address: HostPort | None
     tls: Credentials | None
     proxies: Networks | None
@@ -90,6 +92,7 @@ def make_endpoints(
     return [
         Endpoint(
             listener.socket,
+            int(listener.socket.family),
             _local_address(listener.socket),
             tls if scheme == "https" else None,
             proxies,

@@ -8,7 +8,6 @@ import h11
 from prefork.http.connection_cache import ConnectionCache
 from prefork.http.exchange import Exchange
 from prefork.http.flow_control import FlowControl
-from prefork.http.load import CONNECTION
 from prefork.http.peer import Peer
 from prefork.http.request import ParsedHead
 from tests.fuzz.memory import MemoryServer, MemoryTransport
@@ -204,8 +203,7 @@ class OnToyProtocol:
         self._server = server
         self._transport = MemoryTransport(server.loop, None)
         self._transport.protocol = self._connection = ToyConnection(server.state)
-        server.state.load.add(+CONNECTION)
-        server.state.load.add_expected_requests(+1)
+        server.state.load.add_connection()
         self._connection.connection_made(self._transport)
         self._transport.put(b"1 %b /\n" % method.encode())
         (self.exchange,) = server.recorder.later

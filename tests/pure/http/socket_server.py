@@ -10,7 +10,6 @@ import termios
 from collections.abc import Callable
 
 from prefork.http.limits import Limits
-from prefork.http.load import CONNECTION
 from tests.pure.http.asgi_server import App, AsgiServer
 
 MAX_TURNS = 20_000
@@ -37,8 +36,7 @@ class SocketClient:
         self.transport, self.connection = loop.run_until_complete(
             loop.connect_accepted_socket(server.protocol.connect, other)
         )
-        server.state.load.add(+CONNECTION)  # as the acceptor does
-        server.state.load.add_expected_requests(+1)
+        server.state.load.add_connection()  # as the acceptor does
 
     def send(self, data: bytes) -> "SocketClient":
         """Put bytes into the kernel's buffer. The server does not see them before its turn."""

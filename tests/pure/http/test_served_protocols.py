@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 
 from prefork.http.http1.connection import Connection
-from prefork.http.load import CONNECTION
 from prefork.http.peer import Addresses
 from prefork.http.protocols import ALPN_NAMES, DEFAULT_PROTOCOL, PROTOCOLS
 from prefork.http.served_protocols import IMPLEMENTATIONS, ServedProtocols
@@ -29,8 +28,7 @@ def connect_tls(server: MemoryServer, chosen: str | None) -> MemoryTransport:
     tls = SimpleNamespace(selected_alpn_protocol=lambda: chosen)
     transport = MemoryTransport(server.loop, None, tls)
     transport.protocol = protocols.connect_tls(ADDRESSES)
-    server.state.load.add(+CONNECTION)
-    server.state.load.add_expected_requests(+1)
+    server.state.load.add_connection()
     transport.protocol.connection_made(transport)
     return transport
 

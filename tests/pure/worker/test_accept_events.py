@@ -25,7 +25,10 @@ class Listeners:
         self.listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
         for listener in self.listeners:
             listener.setblocking(False)
-        endpoints = [Endpoint(listener, None, None, None, 1.0) for listener in self.listeners]
+        endpoints = [
+            Endpoint(listener, int(listener.family), None, None, None, 1.0)
+            for listener in self.listeners
+        ]
         self.events = AcceptEvents(self.loop, endpoints, HandoffQueue(self.queue))
         self.clients: list[socket.socket] = []
         self.wakeups = 0

@@ -17,7 +17,6 @@ import pytest
 
 from prefork.http.exchange import Exchange
 from prefork.http.limits import Limits
-from prefork.http.load import CONNECTION
 from prefork.unix.scoreboard import Scoreboard
 from prefork.wire.worker_orders import REPORT_STACKS
 from prefork.worker.app_api import WorkerInfo
@@ -104,8 +103,7 @@ class ToyServer:
         memory.settle()
         self.transport = MemoryTransport(memory.loop, None)
         self.transport.protocol = connection = ToyConnection(self.state)
-        self.state.load.add(+CONNECTION)
-        self.state.load.add_expected_requests(+1)
+        self.state.load.add_connection()
         connection.connection_made(self.transport)
 
     def _make_handler(self) -> None:
