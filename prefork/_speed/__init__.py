@@ -3,6 +3,7 @@
 Without it prefork does the same in Python: ``IS_COMPILED`` is False where it was not built, and
 where ``PREFORK_PURE=1`` is set. This is the only place that decides between the two builds.
 
+access_lines.pyx       formats lines of the access log for plain requests
 asgi_calls.pyx         calls an ASGI app for plain requests
 build.py               builds the extensions, or leaves them out
 epoll_transport.pyx    transports for plain TCP and unix sockets
@@ -26,6 +27,8 @@ IS_COMPILED = False
 
 if os.environ.get("PREFORK_PURE", "0") in ("", "0"):
     try:
+        from prefork._speed.access_lines import KINDS as KINDS
+        from prefork._speed.access_lines import PlainLines as PlainLines
         from prefork._speed.asgi_calls import AsgiCalls as AsgiCalls
         from prefork._speed.asgi_calls import find_running_call as find_running_call
         from prefork._speed.epoll_transport import Poller as Poller

@@ -21,7 +21,10 @@ from setuptools.command.build import build
 from setuptools.command.editable_wheel import editable_wheel
 from setuptools.command.sdist import sdist
 
-_MODULES = ("asgi_calls", "epoll_transport", "head_reader", "response_composer", "wsgi_calls")
+_MODULES = (
+    *("access_lines", "asgi_calls", "epoll_transport", "head_reader", "response_composer"),
+    "wsgi_calls",
+)
 _FOLDER = "prefork/_speed"
 
 

@@ -1,7 +1,18 @@
 """A request that was answered without an exchange, as the access log and hooks see it."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from prefork.http.exchange import ClientConnection, Exchange, ResponseSink
 from prefork.http.request import RequestHead
+
+if TYPE_CHECKING:  # the pure build has none
+    from prefork import _speed
+
+LogPlain = Callable[
+    [ClientConnection, "_speed.PlainHead", ResponseSink, float, int, bytes, int], None
+]
+"""Logs such a request, from what an AnsweredExchange is made of."""
 
 
 class AnsweredExchange(Exchange):

@@ -23,6 +23,7 @@ from contextvars import copy_context
 from time import monotonic
 from typing import Any, Protocol
 
+from prefork.http.answered_exchange import LogPlain
 from prefork.http.buffer_pool import BufferPool
 from prefork.http.clock import Clock
 from prefork.http.counters import Counters
@@ -118,7 +119,7 @@ class ServerState:
         *("active_connections", "buffer_pool", "clock", "closes_connections", "connections"),
         *("counters", "draining", "encode_field", "handle", "handler", "has_no_successor"),
         *("has_websockets", "limits"),
-        *("load", "log_access", "loop", "next_callback_at", "on_activity"),
+        *("load", "log_access", "log_plain", "loop", "next_callback_at", "on_activity"),
         *("on_connection_closed", "pending_connections", "plain_calls", "proxies", "spool_disk"),
         *("upgrade",),
         *("_at_each_tick", "_context", "_empty_waiter", "_next_idle_check", "_next_memory_check"),
@@ -139,17 +140,16 @@ class ServerState:
         """``log_access``: called at the end of each request. ``spool``: default: without limits."""
         # A context without the variables of any request; see ``call_soon``.
         self.loop, self._context = loop, copy_context()
-        self.handler = handler
+        self.handler, self.encode_field = handler, handler.encode_field
         self.handle: Callable[[Exchange], None] = handler.handle
         self.upgrade = handler.upgrade or handler.handle
         self.plain_calls: PlainCalls | None = None
         """Takes the place of ``handle`` for plain requests of HTTP/1.1; None: each has an
         exchange."""
-        self.encode_field = handler.encode_field
-        self.limits = limits
-        self.proxies = proxies
-        self.load = load
+        self.limits, self.proxies, self.load = limits, proxies, load
         self.log_access = log_access
+        self.log_plain: LogPlain | None = None
+        """Takes the place of ``log_access`` for plain requests; None: each has an exchange then."""
         self.clock = Clock(limits, loop.time())
         self.counters = Counters()
         self.buffer_pool = BufferPool(limits.body_memory)

@@ -156,6 +156,7 @@ class ChildSetup:
                 log=self._log.logger,
                 log_fd=self._log.fd,
                 log_access=logs.log_access,
+                log_plain=logs.log_plain,
                 set_title=set_title,
                 on_ready=logs.on_ready,
                 open_logs=logs.open,

@@ -23,6 +23,7 @@ from prefork.unix.poller import Poller
 from prefork.unix.streams import StandardDescriptors
 
 if TYPE_CHECKING:
+    from prefork.http.answered_exchange import LogPlain
     from prefork.http.exchange import Exchange
     from prefork.observe.access_log import AccessLog
 
@@ -33,7 +34,8 @@ class WorkerLogs:
     ``access``: its access log, if there is one. ``output``: the pipes for what it prints; None: it
     prints where the master does. ``keeps_terminal``: its output goes to the terminal of a daemon's
     starter until it is ready, so that a traceback of the app is seen there.
-    ``log_access``: the function that logs a request; None: there is no access log.
+    ``log_access``: the function that logs a request; None: there is no access log. ``log_plain``:
+    the same for plain requests, if there is one for them.
     """
 
     def __init__(
@@ -50,8 +52,9 @@ class WorkerLogs:
         self._daemon = daemon
         self._keeps_terminal = keeps_terminal
         self.log_access: Callable[[Exchange], None] | None = None
+        self.log_plain: LogPlain | None = None
         if self._access is not None:
-            self.log_access = self._access.log_request
+            self.log_access, self.log_plain = self._access.log_request, self._access.log_plain
         self._descriptors_before = StandardDescriptors()
         if output is not None and not keeps_terminal:
             self._print_to(output)

@@ -1,29 +1,23 @@
-"""Leave requests out of the access log, by path, status and User-Agent.
-
-Design
-------
-- **Without patterns the function that writes a line is used itself,** so that a log without them
-  pays nothing.
-"""
+"""Leave requests out of the access log, by path, status and User-Agent."""
 
 from collections.abc import Callable, Sequence
 
 from prefork.config.access_skip import SkipPattern
-from prefork.http.exchange import Exchange
+from prefork.http.request import RequestHead
 
-LogRequest = Callable[[Exchange], None]
+IsSkipped = Callable[[RequestHead, int], bool]
 
 
-def filter_requests(write: LogRequest, skip: Sequence[SkipPattern]) -> LogRequest:
-    """Return a function that passes a request on to ``write`` unless a pattern matches it."""
+def compile_skip_patterns(skip: Sequence[SkipPattern]) -> IsSkipped | None:
+    """Return a function that tells of a request and the status of its response whether a pattern
+    matches; None: there are no patterns, so that a log without them pays nothing."""
     if not skip:
-        return write
+        return None
     tests = [(each.path.encode(), each.statuses, each.agent.encode()) for each in skip]
     has_agents = any(agent for _, _, agent in tests)
 
-    def write_unless_skipped(exchange: Exchange) -> None:
-        request = exchange.request
-        path, status, sent = request.path, exchange.status, b""
+    def is_skipped(request: RequestHead, status: int) -> bool:
+        path, sent = request.path, b""
         if has_agents:
             sent = b" ".join(value for name, value in request.headers if name == b"user-agent")
         for prefix, statuses, agent in tests:
@@ -32,7 +26,7 @@ def filter_requests(write: LogRequest, skip: Sequence[SkipPattern]) -> LogReques
                 and (not statuses or status in statuses)
                 and (not agent or agent in sent.lower())
             ):
-                return
-        write(exchange)
+                return True
+        return False
 
-    return write_unless_skipped
+    return is_skipped

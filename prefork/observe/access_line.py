@@ -15,11 +15,12 @@ import binascii
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
+from prefork import _speed
 from prefork.config.access_format import QUOTED, TEXT, VALUE, Directive, Format
 from prefork.http.exchange import Exchange
 from prefork.unix.time_zone import START_ZONE
@@ -77,16 +78,12 @@ def compile_line(pieces: Format, slot: int, generation: int) -> LineFormatter:
 
     The process id, ``slot`` and ``generation`` of the worker are constants of the function.
     """
-    constants = {"p": os.getpid(), "slot": slot, "generation": generation, "l": "-"}
     template = ""
     expressions: dict[str, str] = {}
     sent: list[bytes] = []
-    for number, piece in enumerate(pieces):
-        if isinstance(piece, str) or piece.name in constants:
-            constant = piece if isinstance(piece, str) else str(constants[piece.name])
-            if not isinstance(piece, str) and piece.name == "l" and piece.style == VALUE:
-                constant = "null"
-            template += constant.replace("{", "{{").replace("}", "}}")
+    for number, piece in enumerate(_fill_in(pieces, slot, generation)):
+        if isinstance(piece, str):
+            template += piece.replace("{", "{{").replace("}", "}}")
             continue
         kind, expression = _expression(piece)
         if "SENT" in expression:
@@ -98,7 +95,7 @@ def compile_line(pieces: Format, slot: int, generation: int) -> LineFormatter:
         )
         expressions[f"v{number}"] = expression
     names: dict[str, Any] = {
-        "clock": _Clock(),
+        "clock": CLOCK,
         "sent_names": tuple(sent),
         "time": time.time,
         "monotonic": time.monotonic,
@@ -112,6 +109,43 @@ def compile_line(pieces: Format, slot: int, generation: int) -> LineFormatter:
     exec(_source(template + "\n", expressions, len(sent)), names)
     line: LineFormatter = names["line"]
     return line
+
+
+def compile_plain_lines(pieces: Format, slot: int, generation: int) -> "_speed.PlainLines | None":
+    """Compile a format for plain requests, without an Exchange; None: that is not possible in the
+    pure build, or with a field of the response, or with text outside of ASCII."""
+    parts: list[tuple[str, bytes, bytes, bool]] = []
+    for piece in (*_fill_in(pieces, slot, generation), "\n"):
+        if isinstance(piece, str):
+            parts.append(("text", piece.encode(), b"", False))
+            continue
+        none = _ESCAPES[piece.style](None).encode()
+        field = _SENT_FIELDS.get(piece.name, piece.field.encode() if piece.name == "i" else b"")
+        kind = "field" if field and piece.name != "u" else piece.name
+        if piece.name == "request_id":  # plain requests have none (worker/http_worker.py)
+            parts.append(("text", none, b"", False))
+        elif piece.name == "H":
+            parts.append(
+                ("text", b'"HTTP/1.1"' if piece.style == VALUE else b"HTTP/1.1", b"", False)
+            )
+        else:
+            parts.append((kind, field, none, piece.style == VALUE))
+    is_known = _speed.IS_COMPILED and all(
+        kind in _speed.KINDS and text.isascii() for kind, text, *_ in parts
+    )
+    return _speed.PlainLines(parts, CLOCK) if is_known else None
+
+
+def _fill_in(pieces: Format, slot: int, generation: int) -> Iterator[str | Directive]:
+    """Put in what is the same in all lines of this process."""
+    constants = {"p": os.getpid(), "slot": slot, "generation": generation, "l": "-"}
+    for piece in pieces:
+        if isinstance(piece, str) or piece.name not in constants:
+            yield piece
+        elif piece.name == "l" and piece.style == VALUE:
+            yield "null"
+        else:
+            yield str(constants[piece.name])
 
 
 def _source(template: str, expressions: dict[str, str], sent: int) -> str:
@@ -167,6 +201,9 @@ class _Clock:
         local = datetime.fromtimestamp(seconds, START_ZONE)
         self.common = f"{local:[%d/%b/%Y:%H:%M:%S %z]}"
         self.iso = local.isoformat()
+
+
+CLOCK = _Clock()
 
 
 class EscapeCache(dict[bytes | None, str]):

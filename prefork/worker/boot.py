@@ -145,7 +145,8 @@ def _import_and_serve(
     try:
         if app_hooks is not None:
             log_access = app_hooks.join_request_end(context.log_access)
-            context = replace(context, log_access=log_access)
+            if log_access is not context.log_access:
+                context = replace(context, log_access=log_access, log_plain=None)
         _import_app_and_serve(context, channel, shutdown, watchdog, hooks)
     finally:
         if app_hooks is not None and not fork_hooks.in_child:

@@ -83,7 +83,7 @@ class HttpWorker:
         self._channel = channel
         self._shutdown = shutdown
         self._log = context.log
-        self._log_access = context.log_access
+        self._log_access, self._log_plain = context.log_access, context.log_plain
         self._are_listeners_stored = context.are_listeners_stored
 
     def run(self, companions: Companions) -> None:
@@ -264,7 +264,9 @@ class HttpWorker:
 
     def _monitor(self, server: ServerState, watchdog: Watchdog) -> None:
         watchdog.service = server
-        if self._config.slow_log is not None:
+        if self._config.slow_log is None:
+            server.log_plain = self._log_plain
+        else:
             slow = SlowLog(
                 self._config.slow_log,
                 self._app.blocks_loop,

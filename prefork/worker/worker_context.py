@@ -14,6 +14,7 @@ from prefork.worker.app_api import WorkerInfo
 from prefork.worker.program_exec import ProgramPipes
 
 if TYPE_CHECKING:  # a master of programs imports neither
+    from prefork.http.answered_exchange import LogPlain
     from prefork.http.exchange import Exchange
     from prefork.tls.credentials import Credentials
     from prefork.worker.app_logging import LoggingConfig
@@ -60,6 +61,9 @@ class WorkerContext:
     """Opens the logs that need the master's rights; called before the user changes."""
     reopen_logs: Callable[[], None]
     flush_logs: Callable[[], None]
+    log_plain: "LogPlain | None" = None
+    """``log_access`` for plain requests, if nothing else looks at each request; None: there is none
+    for them."""
     are_listeners_stored: bool = False
     """True if the service manager keeps copies of the listeners, and starts the next master."""
     store_folder: str = ""

@@ -76,11 +76,11 @@ class PlainConnection(Connection):
         counters.response_times[calls.status].append(monotonic() - started_at)
         counters.body_bytes_sent += size
         if server.log_access is not None:
-            server.log_access(
-                AnsweredExchange(
-                    self, head, self.sink, started_at, calls.status, calls.response, size
-                )
-            )
+            answered = (self, head, self.sink, started_at, calls.status, calls.response, size)
+            if server.log_plain is not None:
+                server.log_plain(*answered)
+            else:
+                server.log_access(AnsweredExchange(*answered))
         counters.requests = requests = counters.requests + 1
         if requests >= server.next_callback_at:
             server.run_callbacks(self)
