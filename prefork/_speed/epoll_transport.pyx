@@ -24,6 +24,10 @@ Design
 - **The first write of a turn goes out at once, others are joined** at the end of the turn: a
   response is mostly one write, and frames or chunks that are sent one after the other cost one
   system call.
+- **Responses of several connections are not held for each other,** as bjoern holds those of a turn.
+  A client on the same machine would be woken once for all of them, and JSON, with calls of 40 µs,
+  took a fifth less on an Intel Xeon. But a call that hangs or crashes would then take the
+  responses of calls with it that had ended before.
 """
 
 import asyncio
