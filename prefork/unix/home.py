@@ -346,7 +346,7 @@ def _try_lock(where: Path, name: str) -> AppFolder | None:
     try:
         with ExitStack() as opened:
             home = opened.enter_context(Directory.open(where, make=0o700, strict=True))
-            _require_own_folder(where)
+            _require_own_folder(where, home if _is_link_of_root(where) else None)
             while True:
                 home.mkdir(name, 0o700)
                 _require_own_folder(path)
@@ -384,9 +384,21 @@ def _grant_list_access(home: Directory, gid: int) -> None:
         raise MachineError(f"control-group: cannot share {home.path}: {why}") from error
 
 
-def _require_own_folder(path: Path) -> None:
-    """Raise MachineError unless ``path`` is a folder that only this user may write to."""
+def _is_link_of_root(path: Path) -> bool:
+    """Return whether root has put a symlink there for another user.
+
+    systemd makes the RuntimeDirectory= of a unit with DynamicUser=yes so (systemd.exec(5)).
+    """
     status = os.lstat(path)
+    return stat.S_ISLNK(status.st_mode) and status.st_uid == 0 != os.geteuid()
+
+
+def _require_own_folder(path: Path, opened: Directory | None = None) -> None:
+    """Raise MachineError unless ``path`` is a folder that only this user may write to.
+
+    ``opened``: the folder that a trusted symlink at ``path`` leads to; None: no symlink passes.
+    """
+    status = os.lstat(path) if opened is None else opened.status
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         owner = describe_user(status.st_uid)
         raise MachineError(
