@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from prefork.errors import MachineError
-from prefork.unix.home import claim_folder, replace_file
+from prefork.unix.home import check_next_start, claim_folder, replace_file
 from tests.live.harness import shared_folder
 from tests.pure.children import as_root, fork_child
 
@@ -71,3 +71,19 @@ def test_a_home_that_is_a_symlink_of_another_user_is_refused(linked: tuple[Path,
     os.chown(home, OTHER, OTHER, follow_symlinks=False)
     assert claim_as_other(home) == 1
     assert not list(private.iterdir())
+
+
+def test_the_owner_of_a_folder_can_start_its_app_again(tmp_path: Path) -> None:
+    folder = claim_folder(tmp_path / "home", "web", exact=True)
+    before = os.listdir(folder.path)
+    check_next_start(folder.path)
+    assert os.listdir(folder.path) == before
+
+
+@as_root
+@pytest.mark.parametrize("given", ["home", "home/web"])
+def test_root_cannot_start_the_app_of_another_user_again(tmp_path: Path, given: str) -> None:
+    folder = claim_folder(tmp_path / "home", "web", exact=True)
+    os.chown(tmp_path / given, OTHER, OTHER)
+    with pytest.raises(MachineError, match="is not a folder of this user's"):
+        check_next_start(folder.path)
