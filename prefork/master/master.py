@@ -248,7 +248,7 @@ class Master:
                 self._facts.append(facts.StopRequested(quick=True))
             case signal.SIGTTIN:
                 self._facts.append(facts.ScaleRequested(+1))
-            case signal.SIGTTOU:
+            case signal.SIGTTOU if not self._pool.is_drained:  # else it would bring workers back
                 self._facts.append(facts.ScaleRequested(-1))
             case signal.SIGUSR1:
                 self.reopen_logs()

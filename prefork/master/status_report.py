@@ -62,8 +62,9 @@ def describe_plan(pool: Pool, old: Config, new: Config) -> dict[str, Any]:
     """Return what a reload from ``old`` to ``new`` would change: settings, workers, slots."""
     found = list_changes(old, new)
     # As in the pool: a scaled number of workers survives a reload that does not change the setting.
+    # That of the plan, because a drained pool has target 0 but keeps its number.
     kept = old.workers == new.workers
-    count = worker_bounds(new).clamp(pool.target if kept else worker_count(new.workers))
+    count = worker_bounds(new).clamp(pool.plan.target if kept else worker_count(new.workers))
     return {
         "changes": [asdict(change) for change in found],
         "workers": pool.target,

@@ -212,6 +212,20 @@ class Directory:
                 self.remove(new)
             raise
 
+    def check_room(self, size: int) -> None:
+        """Raise OSError unless a file of ``size`` bytes can be written; none is left behind.
+
+        A file system without O_TMPFILE, such as NFS, passes.
+        """
+        try:
+            fd = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
+        except OSError as error:
+            if error.errno in (errno.EOPNOTSUPP, errno.EISDIR):
+                return
+            raise
+        with open(fd, "wb") as file:
+            file.write(bytes(size))
+
     def sync(self) -> None:
         """Write changes of names to the disk (fsync(2))."""
         with self._open_for_reading() as fd:

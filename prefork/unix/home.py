@@ -55,6 +55,9 @@ from prefork.wire.registry_state import encode_state
 _END_TIMEOUT = 0.5
 """Seconds that a master needs at most from the removal of its control socket to its end."""
 
+_START_SIZE = 2**16
+"""Bytes that a start writes into the folder of its app: state, environment and first log lines."""
+
 _STATE_FILES = tuple(
     name + ending for name in ("state", "environment", "deaths") for ending in ("", ".new")
 )
@@ -259,6 +262,22 @@ def claim_folder(where: Path, name: str, exact: bool) -> AppFolder:
     raise MachineError(f"a thousand apps called {name} run already")
 
 
+def check_next_start(path: Path) -> None:
+    """Raise MachineError unless this user can start the app in the folder ``path`` again.
+
+    The present master serves on with its lock. A file without a name is written, because the next
+    master cannot write its state on a full disk, and neither can it in a folder of another user's.
+    """
+    try:
+        with Directory.open(path.parent, strict=True) as home:
+            _require_own_home(home)
+            _require_own_folder(path)
+            with home.open_subdirectory(path.name) as folder:
+                folder.check_room(_START_SIZE)
+    except OSError as error:
+        raise MachineError(f"cannot write into {path}: {error.strerror}") from error
+
+
 def remove_app(path: Path) -> bool:
     """Remove an app that does not run; return False if a master holds its folder.
 
@@ -346,7 +365,7 @@ def _try_lock(where: Path, name: str) -> AppFolder | None:
     try:
         with ExitStack() as opened:
             home = opened.enter_context(Directory.open(where, make=0o700, strict=True))
-            _require_own_folder(where)
+            _require_own_home(home)
             while True:
                 home.mkdir(name, 0o700)
                 _require_own_folder(path)
@@ -384,9 +403,23 @@ def _grant_list_access(home: Directory, gid: int) -> None:
         raise MachineError(f"control-group: cannot share {home.path}: {why}") from error
 
 
-def _require_own_folder(path: Path) -> None:
-    """Raise MachineError unless ``path`` is a folder that only this user may write to."""
-    status = os.lstat(path)
+def _require_own_home(home: Directory) -> None:
+    """Raise MachineError unless ``home`` is a folder that only this user may write to.
+
+    A symlink that root has put there for another user passes: systemd makes the RuntimeDirectory=
+    of a unit with DynamicUser=yes so (systemd.exec(5)).
+    """
+    link = os.lstat(home.path)
+    is_link_of_root = stat.S_ISLNK(link.st_mode) and link.st_uid == 0 != os.geteuid()
+    _require_own_folder(home.path, home if is_link_of_root else None)
+
+
+def _require_own_folder(path: Path, opened: Directory | None = None) -> None:
+    """Raise MachineError unless ``path`` is a folder that only this user may write to.
+
+    ``opened``: the folder that a trusted symlink at ``path`` leads to; None: no symlink passes.
+    """
+    status = os.lstat(path) if opened is None else opened.status
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         owner = describe_user(status.st_uid)
         raise MachineError(

@@ -71,6 +71,7 @@ class Service:
         """Stop the unit and remove what the test wrote, so that the next one begins anew."""
         machine = self.machine
         machine.run("systemctl", "stop", f"{self.name.removesuffix('.service')}.socket", self.name)
+        machine.run("systemctl", "clean", "--what=all", self.name)  # the preserved home, the logs
         machine.run("sh", "-c", "rm -rf /run/systemd/system/prefork* /etc/systemd/system/prefork*")
         machine.check("systemctl", "daemon-reload")
         machine.run("systemctl", "reset-failed")

@@ -127,6 +127,24 @@ def test_each_of_several_apps_is_reported_once(home: Home, tmp_path: Path) -> No
 
 
 @as_root
+@pytest.mark.parametrize("options", [[], ["--stop-first"]], ids=["changed", "stop-first"])
+def test_an_app_is_not_stopped_that_a_full_disk_could_not_start(
+    tmp_path: Path, options: list[str]
+) -> None:
+    with small_disk(tmp_path / "small", "1m") as disk, temporary_home(disk) as home:
+        home.write("web.toml", "app = 'web:app'\nbind = '127.0.0.1:0'\n")
+        home.run_ok("start", "web.toml")
+        home.write("web.toml", "app = 'web:app'\nbind = '127.0.0.1:0'\numask = '077'\n")
+        fill(disk)
+        said = home.run_failing(111, "restart", "web", *options)
+        assert "prefork: web: not restarted, the present master serves on: cannot write" in said
+        assert "No space left on device" in said
+        assert fetch(home.app()) == b"one"
+        (disk / "filling").unlink()
+        assert "running gen 1" in home.run_ok("restart", "web", *options)
+
+
+@as_root
 def test_a_failed_write_on_a_full_disk_leaves_no_file(home: Home, tmp_path: Path) -> None:
     with small_disk(tmp_path / "small") as small:
         home.home = small / "home"

@@ -11,10 +11,16 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from prefork import Client
+from prefork.errors import MachineError
+from prefork.unix.registry_entry import RegistryEntry
+from prefork.wire.verb import Verb
+from prefork.wire.verb_table import PING, PLAN, RELOAD, REOPEN, SCALE
 from tests.live.harness import PATIENCE, command_line, serving, wait_for
 from tests.live.home import APP, Home, fetch, temporary_home
 
@@ -122,10 +128,53 @@ def test_a_hung_master_is_listed_and_can_be_killed(home: Home) -> None:
     assert re.search(rf"web +hung +1/1 .* {app['pid']} ", listed)
     assert "web: its master does not answer" in listed
     assert "`prefork stop --force web` ends it" in home.run_failing(111, "stop", "web")
-    assert "did not end within" in home.run_failing(111, "reload", "web", "--timeout", "0.2")
+    said = home.run_failing(111, "reload", "web", "--timeout", "0.2")
+    assert "did not end within 0.2 s; the master does not answer; `prefork stop --force" in said
     assert home.run_ok("stop", "--force", "web") == "web: stopped\n"
     for worker in app["workers"]:
         wait_for(lambda pid=worker["pid"]: not os.path.exists(f"/proc/{pid}"), "no orphans")
+
+
+@pytest.mark.parametrize("verb", [RELOAD, SCALE, REOPEN, PLAN], ids=lambda verb: verb.name)
+def test_no_verb_waits_for_a_hung_master_for_ever(
+    home: Home, monkeypatch: pytest.MonkeyPatch, verb: Verb
+) -> None:
+    monkeypatch.setattr("prefork.cli.registry.client.SILENCE", 0.1)
+    monkeypatch.setattr("prefork.cli.registry.client.PING_TIMEOUT", 0.1)
+    home.start()
+    (entry,) = home.client.find("web")
+    os.kill(home.app()["pid"], signal.SIGSTOP)
+    with pytest.raises(MachineError, match=r"^web: the master does not answer; `prefork stop --fo"):
+        home.client.ask(entry, verb, **({"workers": "+1"} if verb is SCALE else {}))
+
+
+class PingingClient(Client):
+    """A client that opens ``gate``, a fifo, when it has pinged twice."""
+
+    gate: Path
+    pings = 0
+
+    def ask(self, entry: RegistryEntry, verb: Verb | str, *more: Any, **also: Any) -> Any:
+        answer = super().ask(entry, verb, *more, **also)
+        if verb is PING:
+            self.pings += 1
+            if self.pings == 2:
+                self.gate.write_text("")
+        return answer
+
+
+def test_a_verb_waits_for_a_silent_master_that_answers_pings(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefork.cli.registry.client.SILENCE", 0.1)
+    home.start()
+    client = PingingClient(home.home)
+    client.gate = home.folder / "gate"
+    os.mkfifo(client.gate)
+    home.write("web.py", "open('gate').read()\n" + APP.format(text="two"))
+    (entry,) = client.find("web")
+    assert client.ask(entry, RELOAD)["generation"] == 2
+    assert client.pings >= 2
 
 
 def test_a_hung_master_is_killed_with_its_programs(home: Home) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.harness import PATIENCE
+from tests.live.harness import PATIENCE, wait_for
 from tests.live.home import Home, temporary_home
 from tests.live.terminal import on_terminal
 
@@ -89,3 +89,19 @@ def test_without_a_terminal_the_list_is_printed_again_and_again(home: Home) -> N
 @pytest.mark.parametrize("often", ["0", "-1", "nan"])
 def test_a_wrong_interval_is_refused(home: Home, often: str) -> None:
     assert "is not a number of seconds" in home.run_failing(100, "list", f"--watch={often}")
+
+
+def test_a_drained_app_says_so_and_keeps_its_number_of_workers(home: Home) -> None:
+    home.start("web", "-w", "2")
+    home.run_ok("scale", "web", "3")
+    master = home.app()["pid"]
+    os.kill(master, signal.SIGWINCH)
+    wait_for(lambda: not home.app()["workers"], "all workers have left")
+    os.kill(master, signal.SIGTTOU)
+    note = "web: WINCH has drained all workers; `prefork reload web` brings them back"
+    for verb in ("list", "show"):
+        assert note in home.run_ok(verb, *(["web"] if verb == "show" else []))
+    assert home.run_ok("reload", "web", "--dry-run").endswith("web: 0 workers now, 3 then\n")
+    home.run_ok("reload", "web")
+    assert home.app()["ready"] == 3
+    assert note not in home.run_ok("list")

@@ -1,5 +1,6 @@
 """A worker that hangs is reported and replaced; an ASGI call that awaits for ever is cancelled."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -209,3 +210,47 @@ async def stays():
         victim.close()
         server.ready(2)
         assert server.get()[0] == 200
+
+
+LIFESPAN = """\
+import asyncio, contextlib
+
+async def connect():
+    await asyncio.Future()
+
+@contextlib.asynccontextmanager
+async def lifespan():
+    {before}
+    yield
+    await connect()
+
+async def app(scope, receive, send):
+    assert scope["type"] == "lifespan"
+    await receive()
+    async with lifespan():
+        await send({{"type": "lifespan.startup.complete"}})
+        await receive()
+    await send({{"type": "lifespan.shutdown.complete"}})
+"""
+
+
+def test_the_line_where_a_lifespan_startup_waits_is_named(tmp_path: Path) -> None:
+    """Also through an asynchronous context manager, as FastAPI and Starlette have it."""
+    (tmp_path / "app.py").write_text(LIFESPAN.format(before="await connect()"))
+    failed = command("-b", "127.0.0.1:0", "--boot-timeout", "1s", "app:app", cwd=tmp_path)
+    assert failed.returncode == 102
+    place = rf"{tmp_path}/app.py:4 in connect"
+    assert f"worker 0: not ready within --boot-timeout 1s: it is at {place}" in failed.stderr
+    assert "where its lifespan waits:" in failed.stderr
+    assert "line 8, in lifespan" in failed.stderr
+
+
+def test_the_line_where_a_lifespan_shutdown_waits_is_named(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(LIFESPAN.format(before="pass"))
+    with serving(tmp_path, "app:app", "--kill-timeout", "1s") as server:
+        server.send(signal.SIGTERM)
+        server.wait_log(
+            r"killed, it did not leave within the kill timeout \(--kill-timeout\): "
+            r"its lifespan shutdown waits at /.*/app.py:4 in connect"
+        )
+        assert server.wait_exit() == 0

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from prefork.config.store_kind import hide_passwords
-from prefork.errors import MachineError, UsageError
+from prefork.errors import MachineError, PreforkError, UsageError
 from prefork.unix.control import connect, peer_pid
 from prefork.unix.home import list_entries, registry_path
 from prefork.unix.registry_entry import RegistryEntry
@@ -28,7 +28,7 @@ from prefork.version import __version__
 from prefork.wire import control as wire
 from prefork.wire.row_values import explain_values
 from prefork.wire.verb import Verb
-from prefork.wire.verb_table import EVENTS, SHOW, VERBS
+from prefork.wire.verb_table import EVENTS, PING, SHOW, TIMEOUT, VERBS
 
 EXIT_TIMEOUT = 10.0
 """Seconds until the process of a master has ended, after it closed the connection of a client.
@@ -41,6 +41,13 @@ START_TIMEOUT = 30.0
 
 ANSWER_TIMEOUT = 2.0
 """Seconds until a master that is not hung describes itself."""
+
+SILENCE = 5.0
+"""Seconds without a message of the master after which a verb that waits pings it. A hung master
+would be waited for as if it waited for requests in flight."""
+
+PING_TIMEOUT = 5.0
+"""Seconds until a master that is not hung has answered that ping."""
 
 MAX_PARALLEL = 16
 """Number of masters that are asked at the same time."""
@@ -73,6 +80,14 @@ class NotListeningError(MachineError):
     def __init__(self, entry: RegistryEntry, waited: float) -> None:
         since = f"for more than {waited:g} s"
         super().__init__(f"{entry.name} has been starting or ending {since}; its log may say why")
+
+
+class NotAnsweringError(MachineError):
+    """A master listens but does not answer: it hangs, or was stopped by a signal."""
+
+    def __init__(self, entry: RegistryEntry, did: str = "") -> None:
+        advice = f"`prefork stop --force {entry.name}` ends it"
+        super().__init__(f"{entry.name}: {did}the master does not answer; {advice}")
 
 
 class NotUnderstoodError(UsageError):
@@ -249,8 +264,9 @@ class Client:
         """Send a verb to the master of an app, wait for its goal, and return the result.
 
         ``verb``: its name, or its declaration (wire/verb_table.py).
-        ``timeout``: seconds, None: no limit. ``on_progress`` is called with each step on the way;
-        ``arguments`` are those of the verb. A master that is just starting is waited for.
+        ``timeout``: seconds, None: no limit but that the master answers pings meanwhile.
+        ``on_progress`` is called with each step on the way; ``arguments`` are those of the verb. A
+        master that is just starting is waited for.
 
         Raises RefusedError when the master refuses or the goal is missed, NotUnderstoodError when
         it is too old for the verb, NotRunningError when there is no master, MachineError when it
@@ -319,16 +335,57 @@ class Client:
         try:
             with suppress(BrokenPipeError):  # it closed the connection already, and said why
                 connection.sendall(wire.encode_request(verb, **arguments))
-            while data := _receive_before(connection, deadline):
+            while data := self._receive(entry, connection, deadline, name):
                 for line in lines.feed(data):
                     yield _decode_answer(entry, name, line)
         except TimeoutError:
-            why = f"{name} did not end within {timeout:g} s; the master continues it"
-            raise MachineError(f"{entry.name}: {why}") from None
+            did = f"{name} did not end within {timeout:g} s; "
+            self._require_answer(entry, name, did)
+            raise MachineError(f"{entry.name}: {did}the master continues it") from None
         except ConnectionResetError:
             return  # the master ended before it read the request
         except OSError as error:
             raise MachineError(f"{entry.name}: {error.strerror}") from error
+
+    def _receive(
+        self, entry: RegistryEntry, connection: socket.socket, deadline: float | None, name: str
+    ) -> bytes:
+        """Return what the master sends; nothing at the end of the connection.
+
+        Raises TimeoutError at the deadline, NotAnsweringError if the master hangs before.
+        """
+        is_checked = name not in (PING.name, EVENTS.name)  # events may be rare
+        while True:
+            left = None if deadline is None else max(0.001, deadline - time.monotonic())
+            is_last = not is_checked or (left is not None and left <= SILENCE)
+            connection.settimeout(left if is_last else SILENCE)
+            try:
+                return connection.recv(65536)
+            except TimeoutError:
+                if is_last:
+                    raise
+            self._require_answer(entry, name)
+
+    def _require_answer(self, entry: RegistryEntry, name: str, did: str = "") -> None:
+        """Raise NotAnsweringError if the master hangs, of which the verb ``name`` hears nothing.
+
+        ``did``: says that the verb's timeout has passed, if it has. A verb without ``--timeout`` is
+        answered at once, so then the master hangs.
+        """
+        has_goal = name in VERBS and TIMEOUT in VERBS[name].arguments and name != PING.name
+        if did and not has_goal:
+            raise NotAnsweringError(entry, did)
+        # A master answers only after it has bound its sockets and read its certificates.
+        is_starting = RegistryEntry(entry.path).state.get("status") == "starting"
+        patience = START_TIMEOUT if is_starting else PING_TIMEOUT
+        try:
+            self.ask(entry, PING, 1.0 if did else patience)
+        except NotListeningError:
+            pass  # it ends, which the connection will say
+        except MachineError:
+            raise NotAnsweringError(entry, did) from None
+        except PreforkError:
+            pass  # it has ended, or answers that this user may not ask
 
 
 if Client.__doc__:  # python -OO drops it
@@ -353,13 +410,6 @@ def _decode_answer(entry: RegistryEntry, verb: str, line: bytes) -> wire.Progres
         if verb in VERBS and error.version < VERBS[verb].since:
             raise NotUnderstoodError(entry, verb) from None
         raise
-
-
-def _receive_before(connection: socket.socket, deadline: float | None) -> bytes:
-    if deadline is not None:
-        # Not zero, because that would make the socket non-blocking.
-        connection.settimeout(max(0.001, deadline - time.monotonic()))
-    return connection.recv(65536)
 
 
 def _match_names(target: str, names: list[str]) -> list[str]:

@@ -30,6 +30,7 @@ from prefork.cli.verbs.restart_check import check_start
 from prefork.cli.view.progress import for_each_app
 from prefork.errors import MachineError, UsageError
 from prefork.unix.control import peer_pid
+from prefork.unix.home import check_next_start
 from prefork.unix.listener_handover import fetch_listeners
 from prefork.unix.listeners import Listener
 from prefork.unix.registry_entry import RegistryEntry
@@ -73,6 +74,7 @@ def _restart_running(client: Client, entry: RegistryEntry, options: Options) -> 
     if not entry.state.get("managed"):
         raise UsageError("it runs in the foreground: restart it where it was started")
     if options.force or options.stop_first:
+        _require_usable_folder(entry)
         _stop_and_start(client, entry, options)
         return 0
     plan = client.ask(entry, PLAN, options.timeout or PLAN_TIMEOUT)
@@ -89,9 +91,18 @@ def _restart_running(client: Client, entry: RegistryEntry, options: Options) -> 
     return 0
 
 
+def _require_usable_folder(entry: RegistryEntry) -> None:
+    """Raise MachineError, with the reason, if the next master could not use the app's folder."""
+    try:
+        check_next_start(entry.path)
+    except MachineError as error:
+        raise MachineError(f"not restarted, the present master serves on: {error}") from error
+
+
 def _require_startable(entry: RegistryEntry, plan: Mapping[str, Any], options: Options) -> None:
     """Raise PreforkError, with the reason, if the next master would not start as far as can be
     told. ``plan``: the answer of the present one."""
+    _require_usable_folder(entry)
     try:
         if refusal := plan.get("restart_refusal"):
             raise RefusedError(refusal["reason"], refusal["code"])

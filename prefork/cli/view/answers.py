@@ -91,11 +91,14 @@ def print_plan(answer: Answer) -> None:
         print(f"  changing {', '.join(restart_keys)} takes `prefork restart {answer.app}`")
     if plan.get("obstacle") or plan.get("refusal"):
         return  # the reason is an error of its own
+    numbers = f"{pluralize(plan['workers'], 'worker')} now, {plan['then']} then"
+    if not plan["slots"]:
+        print(f"{answer.app}: {numbers}")  # all workers were drained
+        return
     slots = ", ".join(map(str, plan["slots"]))
-    workers = pluralize(plan["workers"], "worker")
     print(
-        f"{answer.app}: {workers} now, {plan['then']} then; slots {slots} one after another, at "
-        f"most {plan['surge']} more at a time"
+        f"{answer.app}: {numbers}; slots {slots} one after another, at most {plan['surge']} more "
+        "at a time"
     )
 
 

@@ -45,6 +45,9 @@ def app_warnings(apps: Sequence[App]) -> Iterator[Text]:
             yield Text(f"{name}: it ended with a failure; see `prefork why {name}`", "red")
         elif app.get("failure"):
             yield Text(f"{name}: the last reload failed; see `prefork why {name}`", "red")
+        if app.get("state") in ("running", "frozen") and app.get("target") == 0:
+            advice = f"`prefork reload {name}` brings them back"
+            yield Text(f"{name}: WINCH has drained all workers; {advice}", "yellow")
 
 
 def print_app(app: App) -> None:

@@ -8,7 +8,7 @@ from prefork.cli.output.standard_output import print_error
 from prefork.cli.registry.client import Client
 from prefork.errors import AppError, PreforkError
 from prefork.unix.registry_entry import RegistryEntry
-from prefork.wire.control import Progress
+from prefork.wire.control import Progress, RefusedError
 
 
 def for_each_app(
@@ -32,9 +32,18 @@ def carry_out(entry: RegistryEntry, action: Callable[[RegistryEntry], int]) -> i
         return action(entry)
     except PreforkError as error:
         broken = "the app is broken: " if isinstance(error, AppError) else ""
-        name = "" if str(error).startswith(entry.name) else f"{entry.name}: "
+        name = "" if _names_app(error, entry.name) else f"{entry.name}: "
         print_error(f"{name}{broken}{error}")
         return error.exit_code
+
+
+def _names_app(error: PreforkError, name: str) -> bool:
+    """Return whether the message begins with the name of the app.
+
+    A reason of the master may begin with a word that happens to be the name, as in "worker 0".
+    """
+    ends = (": ",) if isinstance(error, RefusedError) else (": ", " ")
+    return str(error).startswith(tuple(name + end for end in ends))
 
 
 def progress_printer(entry: RegistryEntry) -> Callable[[Progress], None]:

@@ -1,7 +1,7 @@
 """Start and stop the ASGI app of one worker."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
@@ -10,13 +10,16 @@ from prefork import _speed
 from prefork.config.drain_times import drain_times
 from prefork.http import response_head
 from prefork.http.server_state import RequestHandler
+from prefork.worker.accept.endpoints import Endpoint
 from prefork.worker.app_api import leader_callbacks
 from prefork.worker.asgi.asgi_handler import AsgiHandler
 from prefork.worker.asgi.call_drain import CallDrainer
 from prefork.worker.asgi.lifespan import Lifespan
+from prefork.worker.companions import Companions
 from prefork.worker.http_app import Finish
 from prefork.worker.http_service import HttpService
 from prefork.worker.master_channel import MasterChannel
+from prefork.worker.shutdown import Shutdown
 from prefork.worker.worker_context import WorkerContext
 
 
@@ -38,6 +41,13 @@ class AsgiService(HttpService):
         """Import what WebSockets need."""
         with suppress(ImportError):  # the first worker that needs it reports it
             import_module("prefork.worker.asgi.asgi_websocket")
+
+    def serve(
+        self, endpoints: Sequence[Endpoint], shutdown: Shutdown, companions: Companions
+    ) -> None:
+        """Serve the app; a report about a hang shows where its lifespan waits."""
+        companions.watchdog.find_lifespan = self._lifespan.find_unanswered
+        super().serve(endpoints, shutdown, companions)
 
     async def start(self) -> RequestHandler:
         """Wait for the startup of the app's lifespan, and make the handler."""

@@ -57,6 +57,11 @@ class Lifespan:
             if self._failure:
                 self._log.error("the app's lifespan shutdown failed\n%s", self._failure)
 
+    def find_unanswered(self) -> "asyncio.Task[None] | None":
+        """Return the app's task while an event has no answer; None: nothing waits for one."""
+        task = self._task
+        return None if task is None or task.done() or self._answered.is_set() else task
+
     async def _wait_for_answer(self) -> None:
         """Wait until the app has answered the event, or its task has ended."""
         assert self._task is not None

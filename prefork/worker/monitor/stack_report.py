@@ -13,6 +13,7 @@ Design
 """
 
 import asyncio
+import gc
 import os
 import sys
 import sysconfig
@@ -22,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import dropwhile
 from time import monotonic
-from types import FrameType
+from types import AsyncGeneratorType, FrameType
 from typing import Any
 
 from prefork import _speed
@@ -48,6 +49,7 @@ _CALL_FUNCTIONS = frozenset({"run", "_run", "_continue_response"})
 and WsgiCall ``_continue_response``, which pulls the app's iterable."""
 _PLAIN_FUNCTION = "answer_plain"
 """The function of a connection that has a compiled app interface call the app; see there."""
+_GENERATOR_STEPS = frozenset({"async_generator_asend", "async_generator_athrow"})
 
 _NOT_APP_CODE = (
     *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")),
@@ -118,8 +120,14 @@ def inspect_waiting_request(exchange: Exchange) -> RequestStacks:
     call = exchange.call
     if call is None or call.task is None:
         return RequestStacks(exchange)
+    return RequestStacks(exchange, None, follow_task(call.task))
+
+
+def follow_task(waiting: "asyncio.Task[Any]") -> list[Frames]:
+    """Return the stack of a task that waits, without our own frames, then those of tasks and
+    threads that it waits for. None of them is empty."""
     stacks: list[Frames] = []
-    tasks: list[asyncio.Task[Any]] = [call.task]
+    tasks = [waiting]
     for task in tasks:  # the list grows meanwhile
         stacks.append(frames := list(_walk_awaits(task.get_coro())))
         stacks += _find_awaited_threads(frames)
@@ -127,14 +135,19 @@ def inspect_waiting_request(exchange: Exchange) -> RequestStacks:
             if each not in tasks and len(tasks) < MAX_TASKS:
                 tasks.append(each)
     if stacks[0] and stacks[0][0].f_code.co_filename.startswith(_WORKER_FOLDER):
-        del stacks[0][0]  # AsgiCall.run, unless the compiled part has called the app
-    return RequestStacks(exchange, None, [stack for stack in stacks if stack])
+        # AsgiCall.run, unless the compiled part has called the app, or Lifespan._run.
+        del stacks[0][0]
+    return [stack for stack in stacks if stack]
 
 
 def _walk_awaits(awaited: object) -> Iterator[FrameType]:
     """Yield the frames from a coroutine to the innermost one that it awaits, as far as Python shows
-    it."""
+    it. Of a step of an asynchronous generator, as in ``async with``, the collector alone knows the
+    generator."""
     for _ in range(MAX_FRAMES):
+        if type(awaited).__name__ in _GENERATOR_STEPS:
+            found = gc.get_referents(awaited)
+            awaited = next((each for each in found if isinstance(each, AsyncGeneratorType)), None)
         for kind, inner in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
             frame = getattr(awaited, f"{kind}_frame", None)
             if isinstance(frame, FrameType):

@@ -23,6 +23,7 @@ Design
   fork in a process with threads, and a lock that a thread holds stays locked in the child.
 """
 
+import asyncio
 import logging
 import os
 import signal
@@ -39,11 +40,13 @@ from prefork.http.server_state import ServerState
 from prefork.wire.worker_orders import LEAD, REPORT_STACKS
 from prefork.worker.app_api import WorkerInfo
 from prefork.worker.monitor.stack_report import (
+    Frames,
     RequestStacks,
     call_duration,
     describe,
     extract_app_stack,
     find_running_requests,
+    follow_task,
     format_app_frame,
     format_stacks,
     inspect_waiting_request,
@@ -60,7 +63,8 @@ class Watchdog:
     """The watchdog of one worker. Must be made in the main thread.
 
     ``service`` is set when the worker serves HTTP. ``check`` is called at each interval.
-    ``is_booting``: whether the worker is not ready yet.
+    ``is_booting``: whether the worker is not ready yet. ``find_lifespan``: returns the task of a
+    lifespan that has not answered its last event; None: there is none.
     ``on_lead``: called when the worker is to lead. ``on_stop``: called when ``stop_fd`` is
     readable, because the worker was asked to stop.
     """
@@ -90,6 +94,7 @@ class Watchdog:
         self.on_lead: Callable[[], None] = lambda: None
         self.on_stop: Callable[[], None] = lambda: None
         self.is_booting: Callable[[], bool] = lambda: False
+        self.find_lifespan: Callable[[], asyncio.Task[None] | None] = lambda: None
         self._running_lock = allocate_lock()
         self._native_id = 0
         self._pause_count = 0
@@ -202,13 +207,16 @@ class Watchdog:
         threads = sys._current_frames()
         del threads[get_ident()]
         requests = self._collect_requests(threads)
-        summary = self._summarize(requests, threads[self.main])
+        lifespan = [] if requests else self._follow_lifespan()
+        summary = self._summarize(requests, lifespan, threads[self.main])
         lines = [f"{self._worker_name} is stuck: {summary}"]
         lines += [f"  and {_describe_request(request)}" for request in requests[1:MAX_REPORTED]]
         if len(requests) > MAX_REPORTED:
             lines.append(f"  and {len(requests) - MAX_REPORTED} more")
         if requests and requests[0].thread is None and requests[0].stacks:
             lines += ["where it waits:", format_stacks(requests[0].stacks)]
+        if lifespan:
+            lines += ["where its lifespan waits:", format_stacks(lifespan)]
         names = {thread.ident: thread.name for thread in threading.enumerate()}
         for ident, innermost in threads.items():
             name = "MainThread" if ident == self.main else names.get(ident, "unnamed")
@@ -219,11 +227,26 @@ class Watchdog:
         self._log.error("%s", "\n".join(lines))
         self._report_to_master(summary)
 
-    def _summarize(self, requests: list[RequestStacks], main: FrameType) -> str:
-        """Return the most suspicious request, and where the main thread is, in a line."""
-        place = format_app_frame([extract_app_stack(main)])
+    def _follow_lifespan(self) -> list[Frames]:
+        """Return where a lifespan waits that has not answered; empty: none waits. One that blocks
+        the loop is on the stack of the main thread."""
+        task = self.find_lifespan()
+        if task is None or getattr(task.get_coro(), "cr_running", False):
+            return []
+        return follow_task(task)
+
+    def _summarize(
+        self, requests: list[RequestStacks], lifespan: list[Frames], main: FrameType
+    ) -> str:
+        """Return the most suspicious request, and where the main thread is, in a line.
+
+        ``lifespan``: where the lifespan waits instead.
+        """
+        place = format_app_frame(lifespan or [extract_app_stack(main)])
         if not requests and self.is_booting():
             return f"it is at {place}"
+        if lifespan:
+            return f"its lifespan shutdown waits at {place}"
         summary = _describe_request(requests[0]) if requests else "no request that is known"
         if not requests or requests[0].thread is None:
             summary += f"; its main thread is at {place}"
