@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -89,3 +90,11 @@ def test_without_a_terminal_the_list_is_printed_again_and_again(home: Home) -> N
 @pytest.mark.parametrize("often", ["0", "-1", "nan"])
 def test_a_wrong_interval_is_refused(home: Home, often: str) -> None:
     assert "is not a number of seconds" in home.run_failing(100, "list", f"--watch={often}")
+
+
+def test_an_app_that_does_not_run_is_shown(home: Home) -> None:
+    home.start()
+    home.run_ok("stop", "web")
+    assert re.search(r"^state +stopped *$", home.run_ok("show", "web"), re.M)
+    (shown,) = json.loads(home.run_ok("list", "--json"))
+    assert "leader" not in shown

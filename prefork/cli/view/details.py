@@ -38,7 +38,7 @@ def app_warnings(apps: Sequence[App]) -> Iterator[Text]:
             advice = f"`prefork stop --force {name}` ends it"
             yield Text(f"{name}: its master does not answer; {note}; {advice}", "red")
         elif app.get("state") == "denied":
-            yield Text(f"{name}: {app['denied']}")
+            yield Text(f"{name}: {app.get('denied', '')}")
         elif app.get("state") == "failing":
             yield Text(f"{name}: its workers keep failing; see `prefork why {name}`", "red")
         elif app.get("state") == "failed":
