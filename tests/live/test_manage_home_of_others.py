@@ -232,6 +232,9 @@ def test_a_wrong_answer_of_one_master_hides_no_other_app(home: Home, wrong: dict
         done = home.run("why", "web", "xother")
         assert "xother: no worker has died" in done.stdout
         assert "web: the answer of its master to why is malformed: " in done.stderr
+        done = home.run("stop", "web", "xother")
+        assert done.stderr.startswith("prefork: web: ")
+        assert "xother" in done.stdout + done.stderr.splitlines()[-1]
 
 
 def test_an_endless_state_file_is_ignored(home: Home) -> None:

@@ -119,7 +119,7 @@ def list_flags(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         match key, value:
             case "app", _:
                 pass
-            case "command", words:
+            case "command", list(words):
                 yield "--", shlex.join(map(str, words))
             case _, bool():
                 yield (f"--{key}" if value else f"--no-{key}"), ""
