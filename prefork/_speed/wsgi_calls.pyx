@@ -106,9 +106,14 @@ cdef class PlainWsgiCall:
             return -1
         if len(result) != 1:
             return -1
-        return self._calls._send(
+        cdef Py_ssize_t size = self._calls._send(
             self._connection, self._head, self._status, self._line, self._fields, result[0], False
         )
+        if size >= 0:
+            # Else a finalizer in the environ that calls wsgi.early_hints would begin the turn of
+            # the answered request again, and the next request would be taken for it.
+            self._connection.unanswered = None
+        return size
 
     def start_response(self, status, headers, exc_info=None):
         """PEP 3333, "The start_response() Callable"; see WsgiCall."""

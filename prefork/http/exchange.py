@@ -415,6 +415,9 @@ class Exchange:
 
     def send(self, data: bytes) -> None:
         """Send a piece of the body. Raises ResponseError or ClientGoneError."""
+        if self.response_complete:
+            # The bytes would be read as the beginning of the next response of the connection.
+            raise ResponseError("the response has ended")
         if self.sink.is_closing():
             # The sink drops what it is given now, and an app that never waits for anything
             # else would not let the loop tell it that the client is gone.

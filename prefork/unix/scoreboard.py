@@ -147,7 +147,7 @@ class Rows:
     @property
     def used(self) -> int:
         """The number of rows that may be in use, counted from the first."""
-        return self.master_counts[_ROWS_USED]
+        return min(self.master_counts[_ROWS_USED], ROWS)  # the master may be another user's
 
     def is_only_worker(self, row: int) -> bool:
         """Return whether no other row belongs to a worker."""

@@ -1,5 +1,6 @@
 """The private protocols between prefork's own processes. PURE.
 
+app_description.py      check the description of an app that another process wrote
 control.py              the control protocol: requests and answers as JSON lines
 death_file.py           the last deaths of an app's workers, in its folder
 fields.py               the fields of the scoreboard, and the values made of them

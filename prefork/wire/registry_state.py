@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from prefork.wire.app_description import fit_description
 from prefork.wire.versions import FIRST, stamp, take_version
 
 VERSION = 2
@@ -32,7 +33,11 @@ exact, and at one term a millisecond it is 280,000 years away."""
 
 @dataclass(frozen=True, slots=True)
 class RegistryState:
-    """The content of a state file. ``version``: of its format."""
+    """The content of a state file. ``version``: of its format.
+
+    Values of a wrong type are left out (app_description.py), but for ``leader`` and ``scaled``,
+    which the next master checks.
+    """
 
     keys: dict[str, Any] = field(default_factory=dict)
     version: int = FIRST
@@ -73,4 +78,5 @@ def decode_state(data: bytes) -> RegistryState:
     if not isinstance(keys, dict):
         raise ValueError("the state is no object")
     version = take_version(keys)
-    return RegistryState(keys, version)
+    kept = {"leader": keys["leader"]} if "leader" in keys else {}
+    return RegistryState({**fit_description(keys), **kept}, version)

@@ -343,6 +343,30 @@ def close_exits(environ: Environ, start: Start) -> Any:
     return Body("", [b"fi", b"ne"])
 
 
+def writes_at_close(environ: Environ, start: Start) -> Any:
+    write = start("200 OK", [])
+
+    class Body(Closing):
+        def close(self) -> None:
+            write(b"too late")
+
+    return Body("", [b"fi", b"ne"])
+
+
+kept_writes: list[Any] = []
+
+
+def keeps_write(environ: Environ, start: Start) -> Any:
+    kept_writes.append(start("200 OK", []))
+    return [b"fine"]
+
+
+def writes_to_the_one_before(environ: Environ, start: Start) -> Any:
+    kept_writes.pop()(b"too late")
+    start("200 OK", [])
+    return [b"fine"]
+
+
 def stop_iteration(environ: Environ, start: Start) -> Any:
     raise StopIteration
 

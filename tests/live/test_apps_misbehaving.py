@@ -204,6 +204,28 @@ def test_an_error_after_the_response_harms_neither_client_nor_worker(
     check_worker(server)
 
 
+@cases(["writes_at_close"], [])
+def test_what_is_written_after_the_end_is_in_no_response(server: Server, name: str) -> None:
+    with tcp(server) as wire:
+        for _ in range(2):
+            assert wire.send(get(f"/{name}")).answer().body == b"fine"
+            assert wire.send(get("/pid")).answer().status == 200
+    check_worker(server)
+
+
+@cases(["writes_to_the_one_before"], [])
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_a_response_that_ended_takes_no_bytes(server: Server, name: str, version: str) -> None:
+    keep_alive = get("/keeps_write", "Connection: keep-alive", version=version)
+    with tcp(server) as wire:
+        # In one piece, so that neither request is one that compiled code answers alone.
+        wire.send(keep_alive, keep_alive)
+        assert [wire.answer().body, wire.answer().body] == [b"fine", b"fine"]
+        assert wire.send(get(f"/{name}")).answer().status == 500
+    wait_for_failure(server, name, "ended")
+    check_worker(server)
+
+
 @cases(
     [
         "raises_in_first_piece",

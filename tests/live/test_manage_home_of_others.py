@@ -7,9 +7,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -163,6 +165,76 @@ def test_an_invalid_state_file_is_ignored(home: Home, text: str) -> None:
     home.home = theirs(home)
     (an_app(home.home) / "state").write_text(text)
     assert "no bug" not in home.run_ok("list")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"arguments": 5},
+        {"log": True, "output": []},
+        {"figures": "many", "listening": [None]},
+        {"ended": 1e300, "exit_code": 1},
+    ],
+)
+def test_a_state_with_wrong_values_hides_no_other_app(home: Home, wrong: dict[str, Any]) -> None:
+    home.home = theirs(home)
+    an_app(home.home, **wrong)
+    own = home.home / "other"
+    own.mkdir(mode=0o700)
+    (own / "state").write_text(json.dumps({"name": "other"}))
+    for verb in ("list", "report", "show web other", "why web other"):
+        assert "other" in home.run_ok(*verb.split())
+    assert "logs to no file" in home.run_failing(100, "logs", "web", "other")
+
+
+@contextmanager
+def answering(folder: Path, result: object) -> Iterator[None]:
+    """Answer each request on the control socket of an app with ``result``, as its master would."""
+    with socket.socket(socket.AF_UNIX) as listener, held(folder / "lock"):
+        listener.bind(str(folder / "control"))
+        listener.listen()
+        give(folder / "control")
+
+        def answer() -> None:
+            with suppress(OSError):
+                while True:
+                    with listener.accept()[0] as client:
+                        client.recv(65536)
+                        client.sendall(json.dumps({"v": 1, "result": result}).encode() + b"\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "other", "state": "running", "workers": [{"slot": 0}, 5], "ready": 1},
+        {"state": "denied", "figures": {"requests": "many"}, "started": "now"},
+        {"deaths": [{}], "generation": "one", "workers": "all", "listening": {"a": 1}},
+        {},
+    ],
+)
+def test_a_wrong_answer_of_one_master_hides_no_other_app(home: Home, wrong: dict[str, Any]) -> None:
+    home.home = theirs(home)
+    folder = an_app(home.home)
+    own = home.home / "xother"
+    own.mkdir(mode=0o700)
+    (own / "state").write_text(json.dumps({"name": "xother"}))
+    with answering(folder, wrong):
+        apps = json.loads(home.run_ok("list", "--json"))
+        assert [app["name"] for app in apps] == ["web", "xother"]
+        for verb in ("list", "report", "show web xother"):
+            assert "xother" in home.run_ok(*verb.split())
+        done = home.run("why", "web", "xother")
+        assert "xother: no worker has died" in done.stdout
+        assert "web: the answer of its master to why is malformed: " in done.stderr
+        done = home.run("stop", "web", "xother")
+        assert done.stderr.startswith("prefork: web: ")
+        assert "xother" in done.stdout + done.stderr.splitlines()[-1]
 
 
 def test_an_endless_state_file_is_ignored(home: Home) -> None:

@@ -4,6 +4,8 @@ Design
 ------
 - **A master that holds its lock and does not listen is starting or ending,** not hung: verbs wait
   for it. Only a master that listens and does not answer gets the advice to use ``--force``.
+- **Nothing that a state file or a master says is trusted.** Root lists the services of all users; a
+  value of a wrong type is left out (wire/app_description.py), so that no app hides the others.
 - **A hung master hides nothing that its workers do.** The app's folder names the scoreboard, so
   what the master would say of its workers is read there (scoreboard_reader.py). Masters are asked
   in parallel, so that a hung one delays no other.
@@ -26,6 +28,7 @@ from prefork.unix.registry_entry import RegistryEntry
 from prefork.unix.system_homes import list_system_homes
 from prefork.version import __version__
 from prefork.wire import control as wire
+from prefork.wire.app_description import fit_description
 from prefork.wire.row_values import explain_values
 from prefork.wire.verb import Verb
 from prefork.wire.verb_table import EVENTS, PING, SHOW, TIMEOUT, VERBS
@@ -227,8 +230,9 @@ class Client:
 
     def describe(self, entry: RegistryEntry) -> dict[str, Any]:
         """Describe one app, as ``apps`` does."""
-        description: dict[str, Any] = {**entry.state, "name": entry.name, "answers": False}
-        if "arguments" in description:
+        state = fit_description(entry.state)
+        description: dict[str, Any] = {**state, "name": entry.name, "answers": False}
+        if description.get("arguments"):
             from prefork.config.flags import remove_env_options  # noqa: PLC0415 - all options
 
             kept, _ = remove_env_options(description["arguments"])
@@ -248,10 +252,11 @@ class Client:
             # Only hung masters need it.
             from prefork.cli.registry.scoreboard_reader import describe_from_scoreboard  # noqa: PLC0415
 
-            return {**description, "state": "hung", **describe_from_scoreboard(entry.state)}
+            found = fit_description(describe_from_scoreboard(entry.state))
+            return {**description, "state": "hung", **found}
         except wire.RefusedError as error:
             return {**description, "state": "denied", "denied": str(error)}
-        return {**description, **message, "answers": True}
+        return {**description, **fit_description(message), "name": entry.name, "answers": True}
 
     def ask(
         self,

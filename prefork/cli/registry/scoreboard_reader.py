@@ -58,7 +58,7 @@ def _describe_worker(row: Mapping[str, Any], now: float) -> dict[str, Any]:
         "slot": row["slot"],
         "pid": row["pid"],
         "generation": row["generation"],
-        "state": WORKER_STATES[row["state"]],
+        "state": WORKER_STATES[row["state"]] if row["state"] < len(WORKER_STATES) else "",
         "since": row["born"],
         **worker_values(row, now),
     }

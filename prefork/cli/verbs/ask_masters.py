@@ -6,6 +6,7 @@ import time
 from prefork.cli.registry.client import Client
 from prefork.cli.view.answers import Answer
 from prefork.cli.view.progress import for_each_app, progress_printer
+from prefork.errors import MachineError
 from prefork.unix.registry_entry import RegistryEntry
 from prefork.wire.verb import Verb, resolve
 from prefork.wire.verb_table import NO_WAIT
@@ -27,10 +28,19 @@ def ask_each(client: Client, verb: Verb, options: Options) -> int:
 
 
 def ask_and_print(client: Client, verb: Verb, entry: RegistryEntry, options: Options) -> None:
-    """Send a verb to the master of an app, and print its answer. Raises PreforkError."""
+    """Send a verb to the master of an app, and print its answer. Raises PreforkError.
+
+    An answer that cannot be printed is an error of this app only: its master may be another user's,
+    and the other apps of the command line get their turn.
+    """
     answer = ask_app(client, verb, entry, options)
     if verb.printer:
-        resolve(verb.printer)(answer, options)
+        try:
+            resolve(verb.printer)(answer, options)
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise MachineError(
+                f"{entry.name}: the answer of its master to {verb.name} is malformed: {error!r}"
+            ) from error
     else:
         print(f"{entry.name}: {verb.done}")
 

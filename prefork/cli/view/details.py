@@ -38,7 +38,7 @@ def app_warnings(apps: Sequence[App]) -> Iterator[Text]:
             advice = f"`prefork stop --force {name}` ends it"
             yield Text(f"{name}: its master does not answer; {note}; {advice}", "red")
         elif app.get("state") == "denied":
-            yield Text(f"{name}: {app['denied']}")
+            yield Text(f"{name}: {app.get('denied', '')}")
         elif app.get("state") == "failing":
             yield Text(f"{name}: its workers keep failing; see `prefork why {name}`", "red")
         elif app.get("state") == "failed":
@@ -122,7 +122,7 @@ def list_flags(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         match key, value:
             case "app", _:
                 pass
-            case "command", words:
+            case "command", list(words):
                 yield "--", shlex.join(map(str, words))
             case _, bool():
                 yield (f"--{key}" if value else f"--no-{key}"), ""

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 from prefork.cli.output.standard_output import print_error
@@ -27,7 +28,11 @@ def for_each_app(
 
 
 def carry_out(entry: RegistryEntry, action: Callable[[RegistryEntry], int]) -> int:
-    """Call ``action`` with one app and return its exit code; an error is printed."""
+    """Call ``action`` with one app and return its exit code; an error is printed.
+
+    So is one that was not expected: an answer that the command cannot read, for example, comes from
+    the master of this app, which may be another user's, and the other apps get their turn.
+    """
     try:
         return action(entry)
     except PreforkError as error:
@@ -35,6 +40,10 @@ def carry_out(entry: RegistryEntry, action: Callable[[RegistryEntry], int]) -> i
         name = "" if _names_app(error, entry.name) else f"{entry.name}: "
         print_error(f"{name}{broken}{error}")
         return error.exit_code
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        trace = "".join(traceback.format_exception(error))
+        print_error(f"{entry.name}: this is a bug in prefork, please report it\n{trace}")
+        return PreforkError.exit_code
 
 
 def _names_app(error: PreforkError, name: str) -> bool:

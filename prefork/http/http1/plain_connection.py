@@ -25,12 +25,12 @@ from prefork.http.server_state import PlainCalls
 class PlainConnection(Connection):
     """Tries the compiled reader with each piece that may be a whole request."""
 
-    __slots__ = ("_plain",)
+    __slots__ = ("unanswered",)
 
     def __init__(self, http1: Http1State, addresses: Addresses | None = None) -> None:
         super().__init__(http1, addresses)
-        self._plain: tuple[_speed.PlainHead, float] | None = None
-        """A request that is answered without an exchange, and when its turn came."""
+        self.unanswered: tuple[_speed.PlainHead, float] | None = None
+        """A request that waits for its answer without an exchange, and when its turn came."""
 
     def data_received(self, data: bytes) -> None:
         """Answer a plain request; leave all other bytes to the parser. asyncio calls this."""
@@ -65,9 +65,9 @@ class PlainConnection(Connection):
         load, counters = server.load, server.counters
         load.words[load.index] = load.word = load.word + REQUEST
         started_at = monotonic()
-        self._plain = head, started_at
+        self.unanswered = head, started_at
         size = calls.call(self, head, started_at)
-        self._plain = None
+        self.unanswered = None
         if size < 0:
             if self.current is not None:
                 server.active_connections.add(self)
@@ -95,8 +95,8 @@ class PlainConnection(Connection):
     def take_turn(self) -> Exchange | None:
         """Return the exchange that is being answered; make it, if there is none for a plain
         request. The app calls this, from its own call."""
-        if self._plain is not None and self.current is None:
-            (head, started_at), self._plain = self._plain, None
+        if self.unanswered is not None and self.current is None:
+            (head, started_at), self.unanswered = self.unanswered, None
             self.current = exchange = self.make_exchange(head, started_at)
             exchange.app_called_at = self.server.clock.now
             if self.phase != SENDING:

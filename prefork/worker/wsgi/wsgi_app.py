@@ -212,7 +212,8 @@ class WsgiCall:
     def write(self, data: bytes) -> None:
         """Send a piece the imperative way (PEP 3333, "The write() Callable"). Raises
         ResponseError."""
-        self._start_streaming(None)
+        if not self._exchange.response_complete:  # else there is no head to make, and send() raises
+            self._start_streaming(None)
         self._exchange.send(require_bytes(data))
         self._exchange.send_headers()
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from prefork.errors import ClientGoneError
 from prefork.http.exchange import Exchange
-from prefork.http.response_head import RETRY_AFTER, encode_early_hints
+from prefork.http.response_head import RETRY_AFTER, ResponseError, encode_early_hints
 from prefork.plural import pluralize
 from prefork.worker import fork_hooks
 from prefork.worker.master_channel import MasterChannel
@@ -130,6 +130,8 @@ class ThreadedWsgiCall(WsgiCall):
     """A call in a thread has no task (AppCall)."""
     _output_started = False
     """A part of the response was queued: it cannot be replaced any more."""
+    _output_ended = False
+    """All of the response was queued: nothing can follow."""
     _body = b""
     _error: BaseException | None = None
     """The exception that the app raised in the thread, until the loop has logged it."""
@@ -166,13 +168,14 @@ class ThreadedWsgiCall(WsgiCall):
             kind = type(result)
             if (kind is list or kind is tuple) and len(result) == 1 and not self._output_started:
                 self._body = require_bytes(result[0])
+                self._output_ended = True
                 call_in_loop(self._send_whole_response)
                 return
             self._send_result()
         except BaseException as error:
             if fork_hooks.in_child:
                 fork_hooks.exit_child(error)
-            self._error = error
+            self._error, self._output_ended = error, True
             call_in_loop(self._end_failed)
         self._close_result()
         call_in_loop(self._close_input)
@@ -185,6 +188,7 @@ class ThreadedWsgiCall(WsgiCall):
                 self._send_file_range(file_range), self._handler.loop
             )
             sending.result()
+            self._output_ended = True
             return
         for piece in self._result:
             if fork_hooks.in_child:
@@ -192,6 +196,7 @@ class ThreadedWsgiCall(WsgiCall):
             self._queue_piece(require_bytes(piece))
         if fork_hooks.in_child:
             fork_hooks.exit_child()
+        self._output_ended = True
         self._handler.call_in_loop(self._finish_response)
 
     def write(self, data: bytes) -> None:
@@ -205,8 +210,11 @@ class ThreadedWsgiCall(WsgiCall):
             raise exc_info[1].with_traceback(exc_info[2])
 
     def _queue_piece(self, piece: bytes) -> None:
-        """Queue a piece, and wait if the thread is too far ahead. Raises ClientGoneError."""
+        """Queue a piece, and wait if the thread is too far ahead. Raises ClientGoneError, and
+        ResponseError after the end of the response."""
         exchange = self._exchange
+        if self._output_ended:
+            raise ResponseError("the response has ended")
         if exchange.disconnected or exchange.response_complete:
             raise ClientGoneError("the client left before the response ended")
         if not piece:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from prefork.cli.registry.scoreboard_reader import describe_from_scoreboard, open_app_scoreboard
 from prefork.unix.scoreboard import Scoreboard
+from prefork.wire.fields import WORKER_STATES
 
 
 def test_only_a_descriptor_of_a_process_is_opened(tmp_path: Path) -> None:
@@ -25,3 +26,13 @@ def test_the_leader_is_the_worker_that_the_head_names() -> None:
     assert described["leader"] == {"slot": 1, "pid": 108, "token": 40}
     assert [worker["leads"] for worker in described["workers"]] == [0, 1]
     assert described["figures"]["leads"] == 1
+
+
+def test_any_numbers_of_a_master_are_read() -> None:
+    board = Scoreboard()
+    row = board.acquire_row(7)
+    board.set_row_fields(row, pid=2**64 - 1, slot=2**63, generation=2**64 - 1, born=float("nan"))
+    board.set_row_fields(row, state=len(WORKER_STATES))
+    board.set_head_fields(rows=2**64 - 1, target=2**64 - 1, leader=7, leader_token=2**64 - 1)
+    (worker,) = describe_from_scoreboard({"scoreboard": board.path})["workers"]
+    assert (worker["slot"], worker["state"]) == (2**63, "")

@@ -311,6 +311,31 @@ def test_a_start_response_of_an_old_request_answers_no_later_one() -> None:
     assert seen == ["ResponseError"]
 
 
+class Finalizer:
+    """Calls a function when the environ that holds it is gone."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self._call = call
+
+    def __del__(self) -> None:
+        self._call()
+
+
+def test_a_finalizer_in_the_environ_sends_nothing_into_the_next_response() -> None:
+    def make(_seen: list[Any]) -> Any:
+        def app(environ: Any, start_response: Any) -> Any:
+            hint = environ["wsgi.early_hints"]
+            environ["finalizer"] = Finalizer(lambda: hint([("Link", "</late>")]))
+            start_response("200 OK", [])
+            return [b"ab"]
+
+        return app
+
+    found = check_alike("wsgi", make, REQUESTS[:4])
+    assert b"late" not in found.out
+    assert len(found.accesses) == 3
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 def test_the_timeout_of_a_wsgi_app_counts_from_its_call(compiled: bool) -> None:
     def app(_environ: Any, start_response: Any) -> Any:
