@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.harness import PATIENCE
+from tests.live.harness import PATIENCE, wait_for
 from tests.live.home import Home, temporary_home
 from tests.live.terminal import on_terminal
 
@@ -38,6 +39,18 @@ def test_the_list_is_sorted_by_the_given_key(home: Home) -> None:
     assert names(home, "--sort", "uptime") == ["b", "a", "c"]
     assert names(home, "--sort", "memory")[2] == "c"
     assert "choose from" in home.run_failing(100, "list", "--sort", "colour")
+
+
+def test_an_app_that_has_ended_is_shown_without_a_leader(home: Home) -> None:
+    home.run_failing(102, "start", "-b", "127.0.0.1:0", "--name", "broken", "web:nope")
+    home.start("ended")
+    home.run_ok("stop", "ended")
+    home.start("killed")
+    os.kill(home.app("killed")["pid"], signal.SIGKILL)
+    wait_for(lambda: home.app("killed")["state"] == "dead", "it is dead")
+    for name, state in (("broken", "failed"), ("ended", "stopped"), ("killed", "dead")):
+        assert re.search(rf"(?m)^state +{state}\b", home.run_ok("show", name))
+        assert "leader" not in home.app(name)
 
 
 @pytest.mark.parametrize("leave", ["q", "\x03", "signal"])

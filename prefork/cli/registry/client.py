@@ -213,6 +213,8 @@ class Client:
     def describe(self, entry: RegistryEntry) -> dict[str, Any]:
         """Describe one app, as ``apps`` does."""
         description: dict[str, Any] = {**entry.state, "name": entry.name, "answers": False}
+        # The record of the last leader is for the next master, and has no slot.
+        description.pop("leader", None)
         if "arguments" in description:
             from prefork.config.flags import remove_env_options  # noqa: PLC0415 - all options
 
