@@ -136,6 +136,7 @@ def test_why_tells_when_settings_were_refused(home: Home) -> None:
         port = stranger.getsockname()[1]
         home.run_failing(111, "start", "-b", f"127.0.0.1:{port}", "--name", "taken", "web:app")
     assert re.match(rf"{when} the master ended: did not start: ", home.run_ok("why", "taken"))
+    assert "ERROR not started: cannot listen on " in home.run_ok("logs", "taken")
 
 
 def test_a_start_without_its_module_leaves_no_entry(home: Home) -> None:
