@@ -40,6 +40,9 @@ FRAMEWORKS = {
 MISSING = {
     "nowhere:app": "there is no module 'nowhere'",
     "shapes.py:app": "write shapes:app",
+    "shapes.wsgi_function": "is no module, but in the module shapes: write shapes:wsgi_function",
+    "shapes.make_app('a.b')": "write shapes:make_app('a.b')\n",
+    "shapes.nowhere": "there is no module 'shapes.nowhere'",
     "shapes:wsgi_functio": "did you mean wsgi_function?",
     "shapes:holder.outer": "has no 'outer'",
     "shapes:number": "is a int, which cannot be called",
