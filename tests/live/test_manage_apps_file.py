@@ -216,5 +216,20 @@ def test_help_and_version_are_words_too(home: Home) -> None:
 def test_an_app_that_was_not_started_from_the_file_is_refused(home: Home) -> None:
     home.write("web.py", APP.format(text="one"))
     home.start()
-    assert "runs already, and not from" in home.run_failing(100, "start", "prefork.toml")
+    refused = home.run_failing(100, "start", "prefork.toml")
+    assert "runs already, and not from" in refused
+    assert "`prefork stop web` first" in refused
     assert list(generations(home)) == ["web"]
+    home.run_ok("stop", "web")
+    home.run_ok("start", "prefork.toml")
+    assert home.app("web")["section"] == "web"
+
+
+def test_another_stage_is_served_after_the_proposed_stop(home: Home) -> None:
+    home.run_ok("start", "prefork.toml", "--only", "web")
+    again = ("start", "prefork.toml", "--only", "web", "--env", "production")
+    assert "web: another --env takes `prefork stop web` and this start" in home.run_ok(*again)
+    assert fetch(home.app("web")) == b"all,web,-"
+    home.run_ok("stop", "web")
+    home.run_ok(*again)
+    assert fetch(home.app("web")) == b"all,web,real"

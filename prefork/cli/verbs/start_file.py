@@ -230,13 +230,13 @@ def _plan_step(client: Client, app: FileApp, path: str, stage: str) -> PlanStep:
     if entry.state.get("file") != path:
         raise UsageError(
             f"{app.name} runs already, and not from {path}; "
-            f"`prefork delete {app.name}` first, or use another name"
+            f"`prefork stop {app.name}` first, or use another name"
         )
     if description["state"] == "hung":
         return PlanStep(app, app.name, StepKind.SAME, entry, trouble=trouble, code=code)
     changes = list(client.ask(entry, PLAN)["changes"])
     if entry.state.get("stage", "") != stage:
-        note = f"another --env takes `prefork delete {app.name}` and a start"
+        note = f"another --env takes `prefork stop {app.name}` and this start"
         return PlanStep(app, app.name, StepKind.RESTART, entry, changes, note, trouble, code)
     restart_keys = [change["key"] for change in changes if change["restart"]]
     note = (
