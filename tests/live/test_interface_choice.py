@@ -217,6 +217,16 @@ def test_a_script_can_serve(tmp_path: Path) -> None:
         server.destroy()
 
 
+def test_a_script_that_uses_no_result_ends_with_the_exit_code(tmp_path: Path) -> None:
+    call = f"prefork.run('shapes:nope', bind=['127.0.0.1:0'], pythonpath=[{str(APPS)!r}])"
+    server = Server(cwd=tmp_path, program=[sys.executable, "-c", f"import prefork; {call}"])
+    try:
+        assert server.wait_exit() == 102
+        assert "giving up: worker 0: shapes:nope: shapes has no 'nope'" in server.log
+    finally:
+        server.destroy()
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
