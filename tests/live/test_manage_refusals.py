@@ -146,6 +146,8 @@ def test_a_start_without_its_module_leaves_no_entry(home: Home) -> None:
         assert ("There is no app missing" in refused) == (words == ["missing"])
     home.write("broken.py", "import no_such_module\n")
     home.run_failing(102, "start", "-b", "127.0.0.1:0", "broken")
+    refused = home.run_failing(100, "start", "-b", "127.0.0.1:0", "--chdir", "nowhere", "new:app")
+    assert f"chdir: there is no folder {home.folder}/nowhere" in refused
     assert [app["name"] for app in home.client.apps()] == ["broken", "web"]
 
 

@@ -29,6 +29,8 @@ def require_module(config: Config, start_dir: str, home: Path) -> None:
     folders = [folder, *(os.path.join(start_dir, each) for each in config.pythonpath)]
     if not name or "/" in module or module.endswith(".py") or _is_found(name, folders):
         return
+    if not os.path.isdir(folder):
+        return  # the master refuses it: it is a wrong setting, and no fault of the app
     # Only this error needs both.
     from prefork.cli.registry.elsewhere import explain_elsewhere  # noqa: PLC0415
     from prefork.worker.importer import describe_missing_module  # noqa: PLC0415
