@@ -151,6 +151,16 @@ def test_a_start_without_its_module_leaves_no_entry(home: Home) -> None:
     assert [app["name"] for app in home.client.apps()] == ["broken", "web"]
 
 
+def test_an_app_of_the_list_takes_no_options_at_its_start(home: Home) -> None:
+    home.start("shop")
+    for words in (["show", "shop"], ["stop", "shop"]):  # it runs, and then it does not
+        home.run_ok(*words)
+        refused = home.run_failing(100, "start", "shop", "-w", "2")
+        assert "shop is an app of the list, which `prefork start shop` starts" in refused
+        assert "There is no app" not in refused
+    home.run_ok("start", "shop")
+
+
 def test_a_module_is_looked_for_where_the_worker_imports_it(home: Home) -> None:
     (home.folder / "in").mkdir()
     home.write("in/inner.py", "from web import app\n")
