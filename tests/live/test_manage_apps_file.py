@@ -177,6 +177,26 @@ def test_a_file_of_one_app_is_started_by_its_name_too(home: Home) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("workers = 2", 'bad.toml: no app, as in app = "myapp:main"'),
+        ("[apps.web]\nworkers = 2", 'bad.toml, [apps.web]: no app, as in app = "myapp:main"'),
+        ('app = "server.js"', "bad.toml: server.js names a file"),
+        (
+            '[apps.db]\napp = "web:app"\n[apps.web]\napp = "web:app"\ncommand = "sleep 1"',
+            "bad.toml, [apps.web]: app = web:app and a command, sleep",
+        ),
+    ],
+)
+def test_a_wrong_target_is_named_with_its_place_in_the_file(
+    home: Home, text: str, expected: str
+) -> None:
+    home.write("bad.toml", text)
+    for verb in ("start", "check"):
+        assert f"{home.folder}/{expected}" in home.run_failing(100, verb, "bad.toml")
+
+
+@pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["start", "prefork.toml", "--only", "wbe"], "no [apps.wbe]; did you mean web?"),
