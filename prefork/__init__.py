@@ -99,7 +99,9 @@ def __getattr__(name: str) -> Any:
 
 
 def run(app: str, **options: Any) -> int:
-    """Serve ``app`` (``"module:callable"``) until stopped; return the exit code of the command.
+    """Serve ``app`` (``"module:callable"``) until stopped; return 0.
+
+    Raises SystemExit, with the exit code of the command, where that would not be 0.
 
     ``options`` are those of the command, by their names with underscores and with the values that a
     settings file may hold: ``prefork.run("myapp:main", workers=0, bind=["127.0.0.1:8000"])``. They

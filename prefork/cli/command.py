@@ -75,10 +75,11 @@ def _report_error(text: str, code: int) -> int:
 
 
 def run_from_python(app: object, options: Mapping[str, Any]) -> int:
-    """Serve ``app`` with the ``options`` of ``prefork.run`` and return the exit code.
+    """Serve ``app`` with the ``options`` of ``prefork.run`` and return 0 after the stop.
 
     An error is printed as the command prints it, and raises SystemExit with its exit code, as
-    ``uvicorn.run`` does: a traceback through prefork would tell the caller nothing more.
+    ``uvicorn.run`` does: a traceback through prefork would tell the caller nothing more. An app
+    that does not start does so, too, because scripts that called ``uvicorn.run`` use no result.
     """
 
     def serve() -> int:
@@ -90,9 +91,12 @@ def run_from_python(app: object, options: Mapping[str, Any]) -> int:
         return _run_without_verb([], {**options, "app": app})
 
     try:
-        return serve()
+        code = serve()
     except PreforkError as error:
         raise SystemExit(_report_known_error(error)) from None
+    if code != 0:
+        raise SystemExit(code)
+    return code
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -220,7 +220,9 @@ PROCESS: Mapping[str, str] = {
 }
 LOGS: Mapping[str, str] = {
     "log_level": "`debug` also says why clients could not shake hands.",
-    "log_file": "Under systemd and in containers leave it at stderr. USR1 opens it again.",
+    "log_file": "Under systemd and in containers leave it at stderr. USR1 opens it again. `prefork "
+    "start` writes the file `log` in the folder of the app where this names stdout or stderr, so "
+    "`prefork logs` has it.",
     "log_config": "For apps that configure no logging themselves. A mistake in it refuses the "
     "start, or the reload. An INI file for `fileConfig` works as well.",
     "slow_log": "Set it to find out what slow requests wait for. It adds a fine heartbeat to each "

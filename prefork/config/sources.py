@@ -344,16 +344,17 @@ def _option_name(key: str, source: str, spelled: Iterable[str], value: object = 
     return name
 
 
-def suggest_nearest(word: str, known: Iterable[str]) -> str:
+def suggest_nearest(word: str, known: Iterable[str], others: Iterable[str] = ()) -> str:
     """Return the end of an error message: the words of ``known`` that ``word`` may mean, or a hint.
 
-    These are the words that begin with it, else the one that is most like it.
+    These are the words that begin with it, else the one that is most like it, which may also be one
+    of ``others``.
     """
     names = list(dict.fromkeys(known))
     begun = sorted(
         (name for name in names if len(word.strip("-")) > 1 and name.startswith(word)), key=len
     )
-    near = begun[:3] or difflib.get_close_matches(word, names, n=1)
+    near = begun[:3] or difflib.get_close_matches(word, [*names, *others], n=1)
     return f"; did you mean {' or '.join(near)}?" if near else "; see prefork --help"
 
 
@@ -363,12 +364,19 @@ def unknown_flag_error(word: str, flags: Iterable[str]) -> UsageError:
     The name of a setting of another server, as in ``--errorlog``, is answered by what it is here.
     """
     # Only this error needs the table of foreign words.
-    from prefork.config.foreign.foreign_table import explain, find_key  # noqa: PLC0415
+    from prefork.config.foreign.foreign_table import (  # noqa: PLC0415
+        explain,
+        find_key,
+        list_taken_flags,
+    )
 
     flag = word.partition("=")[0]
     if (name := flag[2:]) in POSITIONAL:
         shown = {"app": "prefork MODULE:CALLABLE", "command": "prefork -- PROGRAM ARGUMENTS"}[name]
         return UsageError(f"command line: the {name} is written without a flag: {shown}")
     found = find_key(flag.lstrip("-")) if flag.startswith("--") else []
-    hint = f": {explain(found, flag[2:])}" if found else suggest_nearest(flag, flags)
+    if found:
+        hint = f": {explain(found, flag[2:])}"
+    else:
+        hint = suggest_nearest(flag, flags, list_taken_flags())
     return UsageError(f"command line: no option is called {flag}{hint}")

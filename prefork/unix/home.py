@@ -258,7 +258,10 @@ def claim_folder(where: Path, name: str, exact: bool) -> AppFolder:
         if folder is not None:
             return folder
         if exact:
-            raise UsageError(f"{name} runs already; use `prefork reload {name}` or another --name")
+            raise UsageError(
+                f"{name} runs already; use `prefork reload {name}` for new code, `prefork stop "
+                f"{name}` and this start for other options, or another --name"
+            )
     raise MachineError(f"a thousand apps called {name} run already")
 
 

@@ -20,6 +20,7 @@ Design
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -174,16 +175,19 @@ class LineDecoder:
         yield from lines
 
 
+_WORKERS = re.compile(r"[+-]?[0-9]{1,18}")
+"""A number of workers. One that is larger than the pool takes is refused there, with its limit."""
+
+
 def parse_target(requested: object, target: int) -> int:
     """Return the number of workers that ``4``, ``+2`` or ``-1`` means when ``target`` are wanted
     now. Raises UsageError for other texts and for less than one worker."""
     text = str(requested).strip()
-    digits = text.removeprefix("+").removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > 6:
+    if not _WORKERS.fullmatch(text):
         raise UsageError(f"workers must be a number, or +N or -N, not {text!r}")
-    number = int(digits)
+    number = int(text)
     if text[0] in "+-":
-        number = target + number if text[0] == "+" else target - number
+        number += target
     if number < 1:
         left = pluralize(number, "worker")
         raise UsageError(f"{text} would leave {left}; to stop all of them use stop")

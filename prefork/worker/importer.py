@@ -119,10 +119,26 @@ def import_named_module(name: str, target: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise AppError(describe_missing_module(target, error.name, os.getcwd())) from None
+            text = _describe_dotted_name(target)
+            text = text or describe_missing_module(target, error.name, os.getcwd())
+            raise AppError(text) from None
         raise AppError(f"{target}: importing {name} failed", format_app_traceback(error)) from error
     except BaseException as error:
         raise AppError(f"{target}: importing {name} failed", format_app_traceback(error)) from error
+
+
+def _describe_dotted_name(target: str) -> str:
+    """Return what to type for an app whose module ends with a dot in the place of the colon.
+
+    Django writes so: ``WSGI_APPLICATION = "mysite.wsgi.application"``. Returns an empty text where
+    the last part is in no module.
+    """
+    dotted = target.removesuffix(":").partition("(")[0]
+    module, _, name = dotted.rpartition(".")
+    if ":" in dotted or not hasattr(sys.modules.get(module), name):
+        return ""
+    rest = target.removesuffix(":").removeprefix(f"{module}.")
+    return f"{target}: {name} is no module, but in the module {module}: write {module}:{rest}"
 
 
 def describe_missing_module(target: str, name: str, folder: str) -> str:

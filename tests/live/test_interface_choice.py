@@ -40,6 +40,9 @@ FRAMEWORKS = {
 MISSING = {
     "nowhere:app": "there is no module 'nowhere'",
     "shapes.py:app": "write shapes:app",
+    "shapes.wsgi_function": "is no module, but in the module shapes: write shapes:wsgi_function",
+    "shapes.make_app('a.b')": "write shapes:make_app('a.b')\n",
+    "shapes.nowhere": "there is no module 'shapes.nowhere'",
     "shapes:wsgi_functio": "did you mean wsgi_function?",
     "shapes:holder.outer": "has no 'outer'",
     "shapes:number": "is a int, which cannot be called",
@@ -210,6 +213,16 @@ def test_a_script_can_serve(tmp_path: Path) -> None:
     try:
         assert server.ready().get() == (200, b"made 'run' False")
         assert server.stop() == 0
+    finally:
+        server.destroy()
+
+
+def test_a_script_that_uses_no_result_ends_with_the_exit_code(tmp_path: Path) -> None:
+    call = f"prefork.run('shapes:nope', bind=['127.0.0.1:0'], pythonpath=[{str(APPS)!r}])"
+    server = Server(cwd=tmp_path, program=[sys.executable, "-c", f"import prefork; {call}"])
+    try:
+        assert server.wait_exit() == 102
+        assert "giving up: worker 0: shapes:nope: shapes has no 'nope'" in server.log
     finally:
         server.destroy()
 

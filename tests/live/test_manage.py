@@ -73,8 +73,14 @@ def test_an_app_that_cannot_start_is_in_the_list_until_it_is_deleted(home: Home)
 
 def test_a_name_is_taken_while_its_app_runs(home: Home) -> None:
     home.start()
-    assert "runs already" in home.run_failing(100, "start", "--name", "web", "web:app")
+    again = ("start", "--name", "web", "-w", "2", "-b", "127.0.0.1:0", "web:app")
+    refused = home.run_failing(100, *again)
+    assert "runs already" in refused
+    assert "`prefork stop web` and this start for other options" in refused
     assert "runs already" in home.run_failing(100, "start", "web")
+    home.run_ok("stop", "web")
+    home.run_ok(*again)
+    assert home.app()["target"] == 2
 
 
 @pytest.mark.parametrize(

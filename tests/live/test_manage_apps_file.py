@@ -177,6 +177,26 @@ def test_a_file_of_one_app_is_started_by_its_name_too(home: Home) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("workers = 2", 'bad.toml: no app, as in app = "myapp:main"'),
+        ("[apps.web]\nworkers = 2", 'bad.toml, [apps.web]: no app, as in app = "myapp:main"'),
+        ('app = "server.js"', "bad.toml: server.js names a file"),
+        (
+            '[apps.db]\napp = "web:app"\n[apps.web]\napp = "web:app"\ncommand = "sleep 1"',
+            "bad.toml, [apps.web]: app = web:app and a command, sleep",
+        ),
+    ],
+)
+def test_a_wrong_target_is_named_with_its_place_in_the_file(
+    home: Home, text: str, expected: str
+) -> None:
+    home.write("bad.toml", text)
+    for verb in ("start", "check"):
+        assert f"{home.folder}/{expected}" in home.run_failing(100, verb, "bad.toml")
+
+
+@pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["start", "prefork.toml", "--only", "wbe"], "no [apps.wbe]; did you mean web?"),
@@ -216,5 +236,20 @@ def test_help_and_version_are_words_too(home: Home) -> None:
 def test_an_app_that_was_not_started_from_the_file_is_refused(home: Home) -> None:
     home.write("web.py", APP.format(text="one"))
     home.start()
-    assert "runs already, and not from" in home.run_failing(100, "start", "prefork.toml")
+    refused = home.run_failing(100, "start", "prefork.toml")
+    assert "runs already, and not from" in refused
+    assert "`prefork stop web` first" in refused
     assert list(generations(home)) == ["web"]
+    home.run_ok("stop", "web")
+    home.run_ok("start", "prefork.toml")
+    assert home.app("web")["section"] == "web"
+
+
+def test_another_stage_is_served_after_the_proposed_stop(home: Home) -> None:
+    home.run_ok("start", "prefork.toml", "--only", "web")
+    again = ("start", "prefork.toml", "--only", "web", "--env", "production")
+    assert "web: another --env takes `prefork stop web` and this start" in home.run_ok(*again)
+    assert fetch(home.app("web")) == b"all,web,-"
+    home.run_ok("stop", "web")
+    home.run_ok(*again)
+    assert fetch(home.app("web")) == b"all,web,real"

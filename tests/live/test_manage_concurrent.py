@@ -39,7 +39,8 @@ STOPPED = (
 )
 STARTED = rf"\w+: {RUNS}"
 NOT_STARTED = (
-    r"prefork: \w+ runs already; use `prefork reload \w+` or another --name",
+    r"prefork: \w+ runs already; use `prefork reload \w+` for new code, `prefork stop \w+` and "
+    r"this start for other options, or another --name",
     r"prefork: \w+ is stopping; start it when that is over",
     r"prefork: \w+: told to stop before it was ready",
     r"prefork: \w+: it was ready, and does not run any more: "

@@ -41,6 +41,18 @@ def test_the_list_is_sorted_by_the_given_key(home: Home) -> None:
     assert "choose from" in home.run_failing(100, "list", "--sort", "colour")
 
 
+def test_an_app_that_has_ended_is_shown_without_a_leader(home: Home) -> None:
+    home.run_failing(102, "start", "-b", "127.0.0.1:0", "--name", "broken", "web:nope")
+    home.start("ended")
+    home.run_ok("stop", "ended")
+    home.start("killed")
+    os.kill(home.app("killed")["pid"], signal.SIGKILL)
+    wait_for(lambda: home.app("killed")["state"] == "dead", "it is dead")
+    for name, state in (("broken", "failed"), ("ended", "stopped"), ("killed", "dead")):
+        assert re.search(rf"(?m)^state +{state}\b", home.run_ok("show", name))
+        assert "leader" not in home.app(name)
+
+
 @pytest.mark.parametrize("leave", ["q", "\x03", "signal"])
 def test_the_list_is_drawn_again_until_the_user_quits(home: Home, leave: str) -> None:
     home.start()

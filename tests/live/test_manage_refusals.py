@@ -136,6 +136,7 @@ def test_why_tells_when_settings_were_refused(home: Home) -> None:
         port = stranger.getsockname()[1]
         home.run_failing(111, "start", "-b", f"127.0.0.1:{port}", "--name", "taken", "web:app")
     assert re.match(rf"{when} the master ended: did not start: ", home.run_ok("why", "taken"))
+    assert "ERROR not started: cannot listen on " in home.run_ok("logs", "taken")
 
 
 def test_a_start_without_its_module_leaves_no_entry(home: Home) -> None:
@@ -145,7 +146,19 @@ def test_a_start_without_its_module_leaves_no_entry(home: Home) -> None:
         assert ("There is no app missing" in refused) == (words == ["missing"])
     home.write("broken.py", "import no_such_module\n")
     home.run_failing(102, "start", "-b", "127.0.0.1:0", "broken")
+    refused = home.run_failing(100, "start", "-b", "127.0.0.1:0", "--chdir", "nowhere", "new:app")
+    assert f"chdir: there is no folder {home.folder}/nowhere" in refused
     assert [app["name"] for app in home.client.apps()] == ["broken", "web"]
+
+
+def test_an_app_of_the_list_takes_no_options_at_its_start(home: Home) -> None:
+    home.start("shop")
+    for words in (["show", "shop"], ["stop", "shop"]):  # it runs, and then it does not
+        home.run_ok(*words)
+        refused = home.run_failing(100, "start", "shop", "-w", "2")
+        assert "shop is an app of the list, which `prefork start shop` starts" in refused
+        assert "There is no app" not in refused
+    home.run_ok("start", "shop")
 
 
 def test_a_module_is_looked_for_where_the_worker_imports_it(home: Home) -> None:

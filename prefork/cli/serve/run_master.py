@@ -106,9 +106,7 @@ def _run_master(
             config, reload_config, start_dir, log, signal_queue, store, foreground, registration
         )
     except Exception as error:
-        if registration is not None:
-            code = getattr(error, "exit_code", PreforkError.exit_code)
-            registration.close(f"did not start: {error}", code)
+        _record_failed_start(error, config, log, registration)
         raise
     if unlisted_reason:
         log.logger.warning(
@@ -119,6 +117,18 @@ def _run_master(
         return master.run()
     finally:
         log.flush()
+
+
+def _record_failed_start(
+    error: Exception, config: Config, log: Log, registration: Registration | None
+) -> None:
+    """Write why the master did not start to a log file and to the list of apps."""
+    if config.log_file not in ("", "-"):  # the command prints the reason on its stderr
+        log.logger.error("not started: %s", error)
+        log.flush()
+    if registration is not None:
+        code = getattr(error, "exit_code", PreforkError.exit_code)
+        registration.close(f"did not start: {error}", code)
 
 
 def _open_log(settings: SettingsLoader, config: Config) -> Log:

@@ -104,13 +104,13 @@ class SettingsLoader:
         variables = self._read_env_files(paths)
         environ = {**variables, **self._environ}
         layers = [*file, environment_layer(environ), *given]
-        if getattr(self.command_flags, "managed", False):
+        if self._is_managed:
             layers.insert(0, self._managed_layer())
         resolved = self._with_platform_variables(resolve(layers), layers, environ)
         self.remarks += describe_platform_variables(resolved, self._files_of_variables)
         if variables:
             resolved = self._with_variables(resolved, variables)
-        return self._with_address(resolved)
+        return self._with_log_in_folder(self._with_address(resolved))
 
     def read_checked(self) -> Resolved:
         """Read all sources, and check that the settings have a target. Raises UsageError.
@@ -198,6 +198,23 @@ class SettingsLoader:
                 "--section NAME serves one"
             )
         return [file_layer(table, self.file, folder)]
+
+    @property
+    def _is_managed(self) -> bool:
+        """Return whether ``prefork start`` starts the app, which then has a folder for its logs."""
+        return getattr(self.command_flags, "managed", False)
+
+    def _with_log_in_folder(self, resolved: Resolved) -> Resolved:
+        """Replace a standard stream as the log of an app in the background by the file there.
+
+        Command lines and settings of gunicorn name stderr (``--error-logfile -``). It is /dev/null
+        after the start, so ``prefork logs`` would have nothing of the master.
+        """
+        if not self._is_managed or resolved.config.log_file not in ("", "-"):
+            return resolved
+        layer = self._managed_layer()
+        config = replace(resolved.config, log_file=layer.values["log_file"])
+        return Resolved(config, {**resolved.sources, "log_file": layer.source})
 
     def _managed_layer(self) -> Layer:
         """Return the defaults of an app in the background: its logs are in its registry folder."""

@@ -198,9 +198,7 @@ def load_apps(path: str, stage: str = "", only: str = "") -> list[FileApp]:
         arguments += ["--daemon", "--managed", "--name", name]
         with problems:
             config = SettingsLoader(arguments, os.environ).read(table).config
-            if not (config.app or config.command):
-                raise UsageError(f'{path}, [apps.{name}]: no app, as in app = "myapp:main"')
-            require_target(config)
+            _require_target(config, f"{path}, [apps.{name}]")
             apps.append(FileApp(name, arguments, config, known[name].after))
     problems.raise_all()
     return apps
@@ -211,9 +209,19 @@ def _single_app(path: str, stage: str, only: str) -> FileApp:
     if stage or only:
         raise UsageError(f"{path}: --env and --only are for files with [apps.NAME]")
     config = SettingsLoader(["-c", path], os.environ).read().config
-    require_target(config)
+    _require_target(config, path)
     name = check_app_name(make_app_name(resolve_name(config)))
     return FileApp(name, ["-c", path, "--daemon", "--managed", "--name", name], config)
+
+
+def _require_target(config: Config, where: str) -> None:
+    """Raise UsageError, which begins with ``where``, if the settings have nothing to be served."""
+    if not (config.app or config.command):
+        raise UsageError(f'{where}: no app, as in app = "myapp:main"')
+    try:
+        require_target(config)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
 
 
 # The steps of a plan.
@@ -230,13 +238,13 @@ def _plan_step(client: Client, app: FileApp, path: str, stage: str) -> PlanStep:
     if entry.state.get("file") != path:
         raise UsageError(
             f"{app.name} runs already, and not from {path}; "
-            f"`prefork delete {app.name}` first, or use another name"
+            f"`prefork stop {app.name}` first, or use another name"
         )
     if description["state"] == "hung":
         return PlanStep(app, app.name, StepKind.SAME, entry, trouble=trouble, code=code)
     changes = list(client.ask(entry, PLAN)["changes"])
     if entry.state.get("stage", "") != stage:
-        note = f"another --env takes `prefork delete {app.name}` and a start"
+        note = f"another --env takes `prefork stop {app.name}` and this start"
         return PlanStep(app, app.name, StepKind.RESTART, entry, changes, note, trouble, code)
     restart_keys = [change["key"] for change in changes if change["restart"]]
     note = (

@@ -83,7 +83,8 @@ def _explain_name(app: str) -> str:
     suffix = posixpath.splitext(app)[1]
     runner = "npx tsx " if suffix in TYPESCRIPT else f"{INTERPRETERS.get(suffix, '')} ".lstrip()
     return (
-        f"{app} is a file: prefork -- {runner}{app} runs it, prefork start {app} in the background"
+        f"{app} names a file, not MODULE:CALLABLE: prefork -- {runner}{app} runs it as a program, "
+        f"prefork start {app} in the background"
     )
 
 
@@ -91,6 +92,11 @@ def _explain_python(app: str) -> str:
     """Return what to type for a file in Python."""
     if is_gunicorn_file(app):
         return explain_gunicorn_file(app)
+    if posixpath.basename(app) == "manage.py":
+        return (
+            f"{app} is Django's command: prefork PROJECT.wsgi:application serves the project, with "
+            "the name of the folder that has wsgi.py"
+        )
     module = app.removeprefix("./").removesuffix(".py").replace("/", ".")
     return (
         f"{app} is a file: prefork {module}:app serves the callable app in it, and "

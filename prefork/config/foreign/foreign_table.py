@@ -37,6 +37,12 @@ def find_flag(flag: str, peer: PeerName | None = None, verb: str = "") -> list[F
     return own or servers or general
 
 
+def list_taken_flags() -> list[str]:
+    """Return the long flags of other servers that a command line of prefork may have."""
+    taken = (word for word in WORDS if word.how is How.TAKEN and not word.verb)
+    return [flag for word in taken for flag in word.flags if flag.startswith("--")]
+
+
 def find_key(key: str, peer: PeerName | None = None) -> list[ForeignWord]:
     """Return the words that have this name in a settings file, with dashes or underscores."""
     name = key.replace("-", "_")

@@ -110,3 +110,19 @@ def test_port_is_for_apps_and_not_for_programs_or_passed_sockets() -> None:
     assert SettingsLoader(["--", "node", "x.js"], dict(environ)).read().config.bind == ()
     passed = {**environ, "LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
     assert SettingsLoader(["x:app"], passed).read().sources["bind"] == "systemd"
+
+
+@pytest.mark.parametrize("words", [["--error-logfile", "-"], ["--log-file", "-"], []])
+def test_the_log_of_an_app_in_the_background_is_never_a_standard_stream(
+    folder: Path, words: list[str]
+) -> None:
+    (folder / "conf.toml").write_text('log-file = ""\n')
+    environ = {"PREFORK_HOME": str(folder / "home")}
+    managed = ["--daemon", "--managed", "--name", "web", "-c", "conf.toml", "x:app", *words]
+    resolved = SettingsLoader(managed, environ).read()
+    assert resolved.config.log_file == str(folder / "home" / "web" / "log")
+    assert resolved.sources["log_file"] == "prefork start"
+    foreground = SettingsLoader(["-c", "conf.toml", "x:app", "--log-file", "-"], environ).read()
+    assert foreground.config.log_file == "-"
+    named = SettingsLoader([*managed, "--log-file", "own"], environ).read()
+    assert named.config.log_file == "own"

@@ -182,6 +182,8 @@ def test_words_that_are_no_options_are_in_the_namespace() -> None:
         (["--wrokers", "4", "m:app"], "no option is called --wrokers; did you mean --workers?"),
         (["m:app", "--wrokers=4"], "no option is called --wrokers; did you mean --workers?"),
         (["--pidfle", "x"], "no option is called --pidfle; did you mean --pid-file?"),
+        (["--prot", "80"], "no option is called --prot; did you mean --port?"),
+        (["--relaod", "m:app"], "no option is called --relaod; did you mean --reload?"),
         (["--thr"], "no option is called --thr; did you mean --threads or --threads-queue?"),
         (["--work"], "no option is called --work; did you mean --workers?"),
         (["-x"], "no option is called -x; see prefork --help"),

@@ -438,9 +438,11 @@ def test_keys_that_are_no_bare_ones_are_quoted() -> None:
 @pytest.mark.parametrize(
     ("word", "parts"),
     [
-        ("server.js", ["prefork -- node server.js runs it, prefork start server.js"]),
+        ("server.js", ["prefork -- node server.js runs it as a program, prefork start server.js"]),
         ("app.ts", ["prefork -- npx tsx app.ts"]),
         ("./run", ["prefork -- ./run runs it"]),
+        ("app/app", ["app/app names a file, not MODULE:CALLABLE", "prefork -- app/app runs it"]),
+        ("./manage.py", ["is Django's command: prefork PROJECT.wsgi:application serves"]),
         ("job.rb", ["prefork -- ruby job.rb"]),
         ("shop/main.py", ["prefork shop.main:app serves", "prefork -- python3 shop/main.py runs"]),
         ("./shop/wsgi.py:application", ["as in shop.wsgi:application"]),

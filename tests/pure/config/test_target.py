@@ -131,5 +131,5 @@ def test_notices() -> None:
 
 @pytest.mark.parametrize("app", ["server.js", "main.py", "prefork.toml", "Procfile"])
 def test_a_file_is_no_app(app: str) -> None:
-    with pytest.raises(UsageError, match=rf"^{app} is a (settings )?file"):
+    with pytest.raises(UsageError, match=rf"^{app} (is a (settings )?|names a )file"):
         require_target(Config(app=app))

@@ -85,13 +85,13 @@ def test_an_endless_line_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "meant"),
-    [(4, 4), ("4", 4), (" 4 ", 4), ("+2", 5), ("-1", 2), ("+0", 3)],
+    [(4, 4), ("4", 4), (" 4 ", 4), ("+2", 5), ("-1", 2), ("+0", 3), ("1000000", 1000000)],
 )
 def test_a_number_of_workers_is_absolute_or_relative(asked: object, meant: int) -> None:
     assert control.parse_target(asked, 3) == meant
 
 
-@pytest.mark.parametrize("asked", ["", "many", "+", "--1", "1.5", None, True, "4" * 9, "²"])
+@pytest.mark.parametrize("asked", ["", "many", "+", "--1", "+-1", "1.5", None, True, "4" * 19, "²"])
 def test_other_texts_are_no_number_of_workers(asked: object) -> None:
     with pytest.raises(UsageError, match="workers must be a number"):
         control.parse_target(asked, 3)

@@ -11,6 +11,7 @@ from prefork.unix.scoreboard import EMPTY_ROW
 from prefork.wire.fields import VALUES
 from prefork.wire.row_values import app_values, explain_values, worker_values
 from prefork.wire.scoreboard import (
+    ALIVE_FIELDS,
     CONNECTION_FIELDS,
     NOTHING_COUNTED,
     REQUEST_FIELDS,
@@ -137,10 +138,12 @@ def test_a_worker_and_an_app_have_the_same_keys() -> None:
 
 def test_what_no_worker_counts_is_none() -> None:
     program = {**EMPTY_ROW, "uncounted": NOTHING_COUNTED}
-    assert set(worker_values(program, 0.0).values()) == {None}
+    counted = [key for key, value in worker_values(program, 0.0).items() if value is not None]
+    assert counted == [], "in none of REQUEST_FIELDS, CONNECTION_FIELDS and ALIVE_FIELDS"
     main = {**EMPTY_ROW, "uncounted": uncounted_bits(REQUEST_FIELDS), "accepted": 3}
     known = {key for key, value in worker_values(main, 0.0).items() if value is not None}
-    assert known == {*CONNECTION_FIELDS, "silent", "store_dropped", "leads"}
+    alive = set(ALIVE_FIELDS) & {value.key for value in VALUES}
+    assert known == {*CONNECTION_FIELDS, *alive, "silent", "leads"}
     app = {**EMPTY_ROW, "requests": 5, "accepted": 1}
     assert app_values([program, main, app], 0.0)["requests"] == 5
     assert app_values([program, main, app], 0.0)["accepted"] == 4
