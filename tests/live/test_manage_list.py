@@ -118,11 +118,3 @@ def test_a_drained_app_says_so_and_keeps_its_number_of_workers(home: Home) -> No
     home.run_ok("reload", "web")
     assert home.app()["ready"] == 3
     assert note not in home.run_ok("list")
-
-
-def test_an_app_that_does_not_run_is_shown(home: Home) -> None:
-    home.start()
-    home.run_ok("stop", "web")
-    assert re.search(r"^state +stopped *$", home.run_ok("show", "web"), re.M)
-    (shown,) = json.loads(home.run_ok("list", "--json"))
-    assert "leader" not in shown
