@@ -152,6 +152,8 @@ def decode_answer(line: bytes) -> Progress | Result:
         if "progress" in message:
             return Progress(str(message.pop("progress")), message)
         text, code = str(message["error"]), int(message["code"])
+        if not 0 < code < 256:  # of exit(3); 0 would make a refusal a success
+            raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         text = f"the answer of the master is malformed: {line[:200]!r}"
         code, version = PreforkError.exit_code, VERSION

@@ -18,6 +18,17 @@ def seconds(text: str) -> float:
     return number
 
 
+def count(text: str) -> int:
+    """Parse a number that is not negative. Raises ValueError."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise ValueError(f"{text} is not a number of 0 or more")
+    return number
+
+
 # Arguments.
 
 APP = Argument("targets", metavar="APP", count=1, completes=(Completes.APPS,))
@@ -56,7 +67,7 @@ SIGNAL_NAME = Argument(
     completes=(Completes.SIGNALS,),
     is_sent=True,
 )
-SLOT = Argument("slot", "only to this worker slot", ("--slot",), "N", parse=int, is_sent=True)
+SLOT = Argument("slot", "only to this worker slot", ("--slot",), "N", parse=count, is_sent=True)
 SORT = Argument(
     "sort",
     "sort by one of",
@@ -111,12 +122,12 @@ LOG_ARGUMENTS = (
         f"the last N records of each app ({DEFAULT_LOG_LINES})",
         ("-n", "--lines"),
         "N",
-        parse=int,
+        parse=count,
     ),
     Argument("follow", "print new records until Ctrl-C", ("-f", "--follow")),
     Argument("out", "only the workers' stdout", ("--out",)),
     Argument("err", "only the workers' stderr", ("--err",)),
-    Argument("slot", "only from this worker slot", ("--slot",), "N", parse=int),
+    Argument("slot", "only from this worker slot", ("--slot",), "N", parse=count),
     Argument("grep", "only records that match a regular expression", ("--grep",), "PATTERN"),
     Argument("since", "only the records of this last time, as in 10m", ("--since",), "TIME"),
     Argument("json", "JSON objects, for programs", ("--json",)),

@@ -94,6 +94,15 @@ def test_a_timeout_is_a_number_of_seconds(text: str) -> None:
         parser.parse_args(["web", f"--timeout={text}"])
 
 
+@pytest.mark.parametrize("flag", ["--lines", "--slot"])
+@pytest.mark.parametrize("text", ["-5", "many"])
+def test_lines_and_slots_are_not_negative(flag: str, text: str) -> None:
+    parser = build_parser(VERBS["logs"])
+    assert parser.parse_args(["web", "--lines", "0"]).lines == 0
+    with pytest.raises(UsageError, match=f"{flag}: {text} is not a number of 0 or more"):
+        parser.parse_args(["web", f"{flag}={text}"])
+
+
 # A declaration is complete.
 
 

@@ -60,7 +60,11 @@ def test_answers_are_decoded_as_encoded() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"7", b"{}", b'{"result": 7}', b'{"error": "x"}', b"[" * 9999]
+    "line",
+    [
+        *(b"", b"7", b"{}", b'{"result": 7}', b'{"error": "x"}', b"[" * 9999),
+        *(b'{"error": "x", "code": %d}' % code for code in (0, -1, 256)),
+    ],
 )
 def test_an_invalid_answer_of_a_master_is_an_error(line: bytes) -> None:
     with pytest.raises(RefusedError, match="malformed") as caught:
