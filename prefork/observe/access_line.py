@@ -117,7 +117,8 @@ def compile_plain_lines(pieces: Format, slot: int, generation: int) -> "_speed.P
     parts: list[tuple[str, bytes, bytes, bool]] = []
     for piece in (*_fill_in(pieces, slot, generation), "\n"):
         if isinstance(piece, str):
-            parts.append(("text", piece.encode(), b"", False))
+            # Words of a command line that are no UTF-8 are surrogates; Python formats them.
+            parts.append(("text", piece.encode(errors="surrogatepass"), b"", False))
             continue
         none = _ESCAPES[piece.style](None).encode()
         field = _SENT_FIELDS.get(piece.name, piece.field.encode() if piece.name == "i" else b"")

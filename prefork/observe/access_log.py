@@ -10,7 +10,7 @@ Design
   part costs 0.2 to 0.6 µs a line.
 - **A line of a plain request is formatted by the compiled part,** where there is one
   (_speed/access_lines.pyx), and from what the connection knows anyway. An exchange made for the log
-  and a line formatted in Python cost 2.5 µs more, as much as a third of the whole request.
+  and a line formatted in Python cost 1.2 (WSGI) and 1.7 µs more (ASGI, on an Intel Xeon).
 """
 
 import asyncio

@@ -136,7 +136,7 @@ def test_a_line_without_room_is_left_to_python(count: int) -> None:
     assert ours == theirs
 
 
-@pytest.mark.parametrize("text", ["%({Server}o)s", "ä %(h)s"])
+@pytest.mark.parametrize("text", ["%({Server}o)s", "ä %(h)s", "\udcff %(h)s"])
 def test_a_format_that_is_not_known_is_left_to_python(text: str) -> None:
     assert compile_plain_lines(parse_format(text), 0, 1) is None
 
